@@ -1,0 +1,103 @@
+"""The command line: one subcommand a stage, nothing else. Only the stage that is asked for is imported."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+
+from lapa_ray import __version__
+
+STAGES: dict[str, tuple[str, str]] = {
+    "train-dqn": ("train_dqn", "Play with Ray actors and train a DQN agent from one shared replay buffer"),
+    "record": ("record", "Play episodes with an agent and record every emulator frame"),
+    "train-vqvae": ("train_vqvae", "Learn discrete codes of what changes between two frames"),
+    "extract": ("extract", "Turn a frame dataset into codes"),
+    "train-world-model": ("train_world_model", "Learn the dynamics of the game on codes"),
+    "evaluate": ("evaluate", "Measure every model beside its trivial baselines, on held-out episodes"),
+    "report": ("report", "Write one self-contained HTML report"),
+    "demo": ("demo", "Run all of the above, small, on this machine"),
+    "inspect": ("inspect", "Tell what an artefact directory holds and whether it is whole"),
+}
+
+EXIT_BAD_INPUT = 2
+EXIT_STOPPED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code (0 done, 2 bad input, 130 stopped by the user)."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(_overview())  # noqa: T201
+        return 0
+    if arguments[0] in {"-V", "--version"}:
+        print(f"lapa-ray {__version__}")  # noqa: T201
+        return 0
+    if arguments[0] not in STAGES:
+        return _fail(f"lapa-ray: there is no command '{arguments[0]}'.\nThe commands are {', '.join(STAGES)}.")
+    _quieten_libraries()
+    return _run_stage(arguments[0], arguments[1:])
+
+
+def _run_stage(name: str, arguments: list[str]) -> int:
+    from lapa_ray.core.command_line import parse_config
+    from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
+
+    stage = import_module(f"lapa_ray.stages.{STAGES[name][0]}")
+    try:
+        stage.run(parse_config(stage.CONFIG, _positional(name, arguments), prog=f"lapa-ray {name}"))
+    except AlreadyWholeError as whole:
+        print(whole)  # noqa: T201
+    except LapaError as error:
+        return _fail(f"lapa-ray {name}: {error}")
+    except (StoppedError, KeyboardInterrupt) as stopped:
+        print(f"lapa-ray {name}: {stopped or 'stopped.'}", file=sys.stderr)  # noqa: T201
+        return EXIT_STOPPED
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
+            raise
+        what = f"{error.strerror}: {error.filename or 'the output directory'}"
+        return _fail(f"lapa-ray {name}: {what}; nothing finished was harmed. Make room, then add --resume.")
+    return 0
+
+
+def _positional(name: str, arguments: list[str]) -> list[str]:
+    """`lapa-ray inspect DIR` as `--path DIR`: the one stage whose only option is what it reads."""
+    if name == "inspect" and arguments and not arguments[0].startswith("-"):
+        return ["--path", *arguments]
+    return arguments
+
+
+def _quieten_libraries() -> None:
+    """Silence banners at their source, here and in every process that this one starts."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    os.environ.setdefault("RAY_DEDUP_LOGS", "1")
+    os.environ.setdefault("WANDB_SILENT", "true")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+
+
+def _overview() -> str:
+    lines = "\n".join(f"  {name:<18} {summary}" for name, (_, summary) in STAGES.items())
+    return (
+        "usage: lapa-ray COMMAND [--config FILE] [--OPTION VALUE ...]\n\n"
+        "From Atari pixels to a playable world model, on Ray. The commands, in the order of the chain:\n\n"
+        f"{lines}\n\n"
+        "lapa-ray COMMAND --help lists its options with units and defaults; lapa-ray demo --out runs/demo runs it all.\n"
+        "With RAY_ADDRESS set a command runs on that cluster, otherwise on this machine."
+    )
+
+
+def _fail(message: str) -> int:
+    print(message, file=sys.stderr)  # noqa: T201
+    return EXIT_BAD_INPUT
+
+
+if __name__ == "__main__":
+    sys.exit(main())

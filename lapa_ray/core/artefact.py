@@ -1,0 +1,329 @@
+"""Artefacts: the directories that pass through the doors between stages.
+
+A directory with a complete `manifest.json` is whole. One with `run.json` alone is a run that has not finished: it can be
+resumed by the same config and parents (the same identity) and by no other. The manifest is written last, by rename.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ValidationError
+
+from lapa_ray.core.config import Config, StageConfig, identity_of
+from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
+from lapa_ray.core.files import write_json
+
+Kind = Literal["agent", "frames", "vqvae", "codes", "world_model", "evaluation", "control_map", "sweep", "report"]
+SCHEMA_VERSIONS: dict[str, int] = {
+    "agent": 1,
+    "frames": 1,
+    "vqvae": 1,
+    "codes": 1,
+    "world_model": 1,
+    "evaluation": 1,
+    "control_map": 1,
+    "sweep": 1,
+    "report": 1,
+}
+MANIFEST = "manifest.json"
+RUN = "run.json"
+METRICS = "metrics.jsonl"
+MIN_FREE_BYTES = 64 * 2**20
+PACKAGES = ("lapa-ray", "ray", "torch", "gymnasium", "ale-py", "numpy", "pyarrow", "vector-quantize-pytorch")
+
+
+class Parent(Config):
+    """One artefact that another was made from. The path is a hint; the identity is what counts."""
+
+    kind: Kind
+    """Kind of the parent."""
+    path: str
+    """Where it lay when it was read."""
+    identity: str
+    """Its identity."""
+
+
+class Run(Config):
+    """What is known of an artefact from the first second; `run.json`."""
+
+    kind: Kind
+    """Kind of artefact."""
+    schema_version: int
+    """Version of the payload's layout."""
+    identity: str
+    """Hash of kind, schema version, config without paths, resources and logging, and the parents' identities."""
+    config: dict[str, Any]
+    """The resolved config of the stage."""
+    identity_config: dict[str, Any]
+    """The part of the config that the identity is made of."""
+    seed: int
+    """Seed of the stage."""
+    versions: dict[str, str]
+    """Versions of the packages that made it."""
+    parents: dict[str, Parent]
+    """Role to artefact that it was made from."""
+    started: str
+    """UTC time of the first start, ISO 8601."""
+
+
+class Manifest(Run):
+    """What is known of a whole artefact; `manifest.json`."""
+
+    status: Literal["complete"] = "complete"
+    """Only complete artefacts have a manifest."""
+    figures: dict[str, float | int | str | None]
+    """Figures measured while it was made; null where there was nothing to measure."""
+    seconds: float
+    """Wall time of the stage over all its starts, s."""
+
+
+AnyRun = TypeVar("AnyRun", bound=Run)
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A whole artefact on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def identity(self) -> str:
+        """Hash that says what it is, wherever it lies."""
+        return self.manifest.identity
+
+
+def open_artefact(path: Path, kind: Kind | None = None) -> Artefact:
+    """Open a whole artefact, of `kind` if given. Raises `LapaError` if it is missing, half-written, foreign or newer."""
+    if not path.is_dir():
+        raise LapaError(f"{path}: no such directory; {_expected(kind)}.")
+    if not (path / MANIFEST).exists():
+        raise LapaError(_unfinished_message(path, kind))
+    manifest = _read(path / MANIFEST, Manifest)
+    if kind is not None and manifest.kind != kind:
+        raise LapaError(f"{path} holds a {manifest.kind} artefact; {_expected(kind)}.")
+    if manifest.schema_version != SCHEMA_VERSIONS[manifest.kind]:
+        raise LapaError(
+            f"{path}: {manifest.kind} schema version {manifest.schema_version}, but this lapa_ray reads version "
+            f"{SCHEMA_VERSIONS[manifest.kind]}; make it again, or use the lapa_ray {manifest.versions.get('lapa-ray')}."
+        )
+    return Artefact(path, manifest)
+
+
+class Draft:
+    """An artefact being made: created by `begin`, made whole by `finish`."""
+
+    def __init__(self, path: Path, run: Run, *, resumed: bool) -> None:
+        self.path = path
+        self.run = run
+        self.resumed = resumed
+        self._start = time.monotonic()
+        self._seconds_before = _seconds_spent(path)
+
+    @classmethod
+    def begin(cls, config: StageConfig, kind: Kind, parents: Mapping[str, Artefact] | None = None) -> Draft:
+        """Take possession of `config.out` for a `kind` artefact made from `parents`.
+
+        Raises `AlreadyWholeError` if it stands there finished, `IdentityMismatchError` if what stands there is of
+        another config, and `LapaError` if the directory is not free, not resumable or the disk is full.
+        """
+        run = _describe(config, kind, parents or {})
+        resumed = _check_directory(config.out, run, resume=config.resume)
+        try:
+            config.out.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise LapaError(f"--out {config.out}: cannot be created ({error.strerror}); choose another.") from error
+        _check_free_space(config.out)
+        if not resumed:
+            write_json(config.out / RUN, run.model_dump(mode="json"))
+        return cls(config.out, run, resumed=resumed)
+
+    @property
+    def metrics_path(self) -> Path:
+        """The JSONL file that the metric log appends to."""
+        return self.path / METRICS
+
+    def pause(self) -> None:
+        """Note the time spent so far, so that a resumed run tells the whole of it."""
+        write_json(self.path / ".seconds.json", {"seconds": self._seconds()})
+
+    def finish(self, figures: Mapping[str, float | int | str | None]) -> Artefact:
+        """Write the manifest: from here on the artefact is whole."""
+        fields = self.run.model_dump(mode="json") | {"figures": _finite(figures), "seconds": round(self._seconds(), 2)}
+        manifest = Manifest.model_validate(fields)
+        write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))
+        (self.path / ".seconds.json").unlink(missing_ok=True)
+        return Artefact(self.path, manifest)
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._start
+
+
+def identity_hash(kind: str, identity_config: Mapping[str, Any], parents: Mapping[str, Artefact]) -> str:
+    """Hash of what the artefact is made from; the same on every machine and in every folder."""
+    what = {
+        "kind": kind,
+        "schema_version": SCHEMA_VERSIONS[kind],
+        "config": identity_config,
+        "parents": {role: parent.identity for role, parent in parents.items()},
+    }
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def check_same_parent(child: Artefact, role: str, parent: Artefact) -> None:
+    """Raise `LapaError` unless `child` was made from `parent` (as `role`): mixed-up artefacts give nonsense."""
+    made_from = child.manifest.parents.get(role)
+    if made_from is None or made_from.identity != parent.identity:
+        hint = f"it was made with {made_from.path}" if made_from else f"it names no {role}"
+        raise LapaError(
+            f"{child.path} ({child.manifest.kind}) was not made with the {role} in {parent.path}; {hint}.\n"
+            f"Give the {role} that it was made with, or make the {child.manifest.kind} again."
+        )
+
+
+def _describe(config: StageConfig, kind: Kind, parents: Mapping[str, Artefact]) -> Run:
+    identity_config = identity_of(config)
+    return Run(
+        kind=kind,
+        schema_version=SCHEMA_VERSIONS[kind],
+        identity=identity_hash(kind, identity_config, parents),
+        config=config.model_dump(mode="json"),
+        identity_config=identity_config,
+        seed=config.seed,
+        versions=package_versions(),
+        parents={
+            role: Parent(kind=parent.manifest.kind, path=str(parent.path), identity=parent.identity)
+            for role, parent in parents.items()
+        },
+        started=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def package_versions() -> dict[str, str]:
+    """Installed versions of the packages that decide results."""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return versions
+
+
+def _check_directory(path: Path, run: Run, *, resume: bool) -> bool:
+    """Whether the run in `path` is to be continued; raises if the directory cannot be used."""
+    if path.exists() and not path.is_dir():
+        raise LapaError(f"--out {path}: is a file, not a directory; choose another.")
+    if (path / MANIFEST).exists():
+        _check_whole(path, run)
+    if (path / RUN).exists():
+        _check_resumable(path, run, resume=resume)
+        return True
+    if path.exists() and any(path.iterdir()):
+        raise LapaError(f"--out {path}: holds something else; choose a new or empty directory.")
+    if resume:
+        raise LapaError(f"--resume: there is no unfinished run in {path}; start one without --resume.")
+    return False
+
+
+def _check_whole(path: Path, run: Run) -> None:
+    whole = open_artefact(path)
+    if whole.identity == run.identity:
+        raise AlreadyWholeError(whole)
+    differences = _differences(whole.manifest, run)
+    raise IdentityMismatchError(
+        f"--out {path}: holds a finished {whole.manifest.kind} artefact of another run ({differences}); "
+        "choose another directory."
+    )
+
+
+def _check_resumable(path: Path, run: Run, *, resume: bool) -> None:
+    before = _read(path / RUN, Run)
+    if before.identity != run.identity:
+        raise IdentityMismatchError(
+            f"--out {path}: holds an unfinished {before.kind} run of another config ({_differences(before, run)}); "
+            "give it the same config to resume it, or choose another directory."
+        )
+    if not resume:
+        raise LapaError(
+            f"--out {path}: holds an unfinished {before.kind} run of this config; "
+            "add --resume to continue it, or choose another directory."
+        )
+
+
+def _differences(before: Run, now: Run) -> str:
+    if before.kind != now.kind:
+        return f"kind {before.kind}, not {now.kind}"
+    old, new = _flatten(before.identity_config), _flatten(now.identity_config)
+    changed = [f"{k}: {old.get(k)} there, {new.get(k)} here" for k in old | new if old.get(k) != new.get(k)]
+    old_parents = {role: parent.identity for role, parent in before.parents.items()}
+    new_parents = {role: parent.identity for role, parent in now.parents.items()}
+    changed += [f"another {r}" for r in old_parents | new_parents if old_parents.get(r) != new_parents.get(r)]
+    return "; ".join(changed[:3]) + (f"; {len(changed) - 3} more" if len(changed) > 3 else "") or "another schema"
+
+
+def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, item in value.items():
+        flat |= _flatten(item, f"{prefix}{key}.") if isinstance(item, dict) else {f"{prefix}{key}": item}
+    return flat
+
+
+def _check_free_space(path: Path) -> None:
+    free = shutil.disk_usage(path).free
+    if free < MIN_FREE_BYTES:
+        raise LapaError(
+            f"--out {path}: no disk space ({free / 2**20:.0f} MB free, at least {MIN_FREE_BYTES / 2**20:.0f} MB "
+            "needed to start); free some, or choose another directory."
+        )
+
+
+def _read(path: Path, model: type[AnyRun]) -> AnyRun:
+    try:
+        return model.model_validate_json(path.read_text(encoding="utf-8"))
+    except (ValidationError, OSError, UnicodeDecodeError) as error:
+        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
+        raise LapaError(
+            f"{path}: damaged or not of lapa_ray ({reason}); restore it, or make the artefact again."
+        ) from error
+
+
+def _seconds_spent(path: Path) -> float:
+    try:
+        return float(json.loads((path / ".seconds.json").read_text())["seconds"])
+    except (OSError, ValueError, KeyError):
+        return 0.0
+
+
+def _finite(figures: Mapping[str, float | int | str | None]) -> dict[str, float | int | str | None]:
+    """Figures with JSON's missing value for what could not be measured (not a number, or infinite)."""
+    return {k: None if isinstance(v, float) and not abs(v) < float("inf") else v for k, v in figures.items()}
+
+
+def _expected(kind: Kind | None) -> str:
+    makers = {
+        "agent": "an agent (made by train-dqn)",
+        "frames": "a frame dataset (made by record or train-dqn)",
+        "vqvae": "a VQ-VAE (made by train-vqvae)",
+        "codes": "codes (made by extract)",
+        "world_model": "a world model (made by train-world-model)",
+        "evaluation": "an evaluation (made by evaluate)",
+    }
+    return f"{makers.get(kind or '', 'an artefact directory')} is expected"
+
+
+def _unfinished_message(path: Path, kind: Kind | None) -> str:
+    if not (path / RUN).exists():
+        return f"{path}: holds no artefact ({MANIFEST} is missing); {_expected(kind)}."
+    run = _read(path / RUN, Run)
+    return f"{path}: this {run.kind} run has not finished; continue it with --resume, then use it."

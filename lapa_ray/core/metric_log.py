@@ -1,0 +1,107 @@
+"""Metrics: one JSON object a line in the artefact, and the same to Weights & Biases when that is on."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from lapa_ray.core.config import WandbConfig
+
+
+class MetricLog:
+    """Appends rows `{"stage": …, "step": …, name: number, …}`; a context manager that closes both sinks."""
+
+    def __init__(
+        self, path: Path, stage: str, wandb: WandbConfig | None = None, config: Mapping[str, Any] | None = None
+    ) -> None:
+        """Open `path` for appending.
+
+        `wandb` None writes the file alone; `config` is what W&B shows as the run's config.
+        """
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("a", encoding="utf-8")
+        self._stage = stage
+        self._run = _start_wandb(wandb, stage, path, config or {}) if wandb else None
+
+    def write(self, step: int, values: Mapping[str, float | int | None]) -> None:
+        """Log `values` at `step` (the stage's own count: updates, steps or epochs); not-a-number becomes null."""
+        row = {name: _json_number(value) for name, value in values.items()}
+        self._file.write(json.dumps({"stage": self._stage, "step": step, **row}, allow_nan=False) + "\n")
+        self._file.flush()
+        if self._run is not None:
+            self._run.log({name: value for name, value in row.items() if value is not None}, step=step)
+
+    def close(self) -> None:
+        """Close the file and finish the W&B run."""
+        self._file.close()
+        if self._run is not None:
+            self._run.finish(quiet=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """All rows of a metric log; a last line that a kill cut short is left out. Empty if there is no file."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            continue
+    return rows
+
+
+def _json_number(value: float | int | None) -> float | int | None:
+    if value is None or not math.isfinite(value):
+        return None
+    return value if isinstance(value, int) else float(value)
+
+
+def _start_wandb(config: WandbConfig, stage: str, path: Path, run_config: Mapping[str, Any]) -> Any:
+    mode = resolve_wandb_mode(config)
+    if mode == "disabled":
+        return None
+    import wandb
+
+    settings = wandb.Settings(silent=True, console="off")
+    name = config.name or f"{stage}-{path.parent.name}"
+    return wandb.init(
+        project=config.project, name=name, mode=mode, dir=str(path.parent), config=dict(run_config), settings=settings
+    )
+
+
+_SAID = False
+
+
+def resolve_wandb_mode(config: WandbConfig) -> str:
+    """online, offline or disabled; what auto comes to is said once a process."""
+    if config.mode != "auto":
+        return config.mode
+    has_key = bool(os.environ.get("WANDB_API_KEY")) or _netrc_has_wandb()
+    global _SAID  # noqa: PLW0603
+    if not has_key and not _SAID:
+        print("Weights & Biases is off (no API key found); metrics go to metrics.jsonl.", file=sys.stderr)  # noqa: T201
+        _SAID = True
+    return "online" if has_key else "disabled"
+
+
+def _netrc_has_wandb() -> bool:
+    path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    try:
+        return "api.wandb.ai" in path.read_text(encoding="utf-8", errors="ignore")
+    except OSError:
+        return False

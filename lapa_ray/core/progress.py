@@ -1,0 +1,81 @@
+"""Progress of long work: a bar with rate and time left on a terminal, one line every 10 s elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress as RichProgress, TaskID, TextColumn, TimeRemainingColumn
+
+LINE_PERIOD_S = 10.0
+
+
+class Progress:
+    """Counts `total` units of work up from `initial`. Use as a context manager."""
+
+    def __init__(self, label: str, total: int, unit: str, *, initial: int = 0) -> None:
+        self._label, self._total, self._unit = label, total, unit
+        self._done = self._initial = initial
+        self._note = ""
+        self._start = self._last_line = time.monotonic()
+        self._bar = _Bar(label, total, initial) if sys.stderr.isatty() else None
+
+    def advance(self, count: int = 1, note: str = "") -> None:
+        """Count `count` units more; `note` is shown behind the rate until the next one."""
+        self.advance_to(self._done + count, note)
+
+    def advance_to(self, done: int, note: str = "") -> None:
+        """Set the count to `done`."""
+        self._done = done
+        self._note = note or self._note
+        if self._bar is not None:
+            self._bar.update(done, f"{self._rate():,.4g} {self._unit}/s  {self._note}")
+        elif time.monotonic() - self._last_line >= LINE_PERIOD_S:
+            self._print_line()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        else:
+            self._print_line()
+
+    def _rate(self) -> float:
+        return (self._done - self._initial) / max(time.monotonic() - self._start, 1e-9)
+
+    def _print_line(self) -> None:
+        self._last_line = time.monotonic()
+        rate = self._rate()
+        left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
+        note = f"  {self._note}" if self._note else ""
+        line = f"{self._label}: {self._done:,}/{self._total:,} {self._unit}, {rate:,.4g} {self._unit}/s{left}{note}"
+        print(line, file=sys.stderr, flush=True)  # noqa: T201
+
+
+class _Bar:
+    """The bar of a terminal."""
+
+    def __init__(self, label: str, total: int, initial: int) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._progress = RichProgress(*columns, console=Console(stderr=True))
+        self._task: TaskID = self._progress.add_task(label, total=total, completed=initial, note="")
+        self._progress.start()
+
+    def update(self, done: int, note: str) -> None:
+        self._progress.update(self._task, completed=done, note=note)
+
+    def close(self) -> None:
+        self._progress.stop()

@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM as a request: the running loop looks at it, saves a checkpoint and ends by itself."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class StopRequest:
+    """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def __bool__(self) -> bool:
+        return self._event.is_set()
+
+    def set(self) -> None:
+        """Ask the running loop to end."""
+        self._event.set()
+
+    def _handle(self, _signal: int, _frame: object) -> None:
+        if self._event.is_set():
+            raise KeyboardInterrupt
+        self._event.set()
+        print("\nStopping: saving a checkpoint (again to stop at once) ...", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def stop_on_signal() -> Iterator[StopRequest]:
+    """Handle SIGINT and SIGTERM as a `StopRequest` inside the block (only in the main thread, where signals arrive)."""
+    request = StopRequest()
+    if threading.current_thread() is not threading.main_thread():
+        yield request
+        return
+    before = {name: signal.signal(name, request._handle) for name in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield request
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)

@@ -1,0 +1,1 @@
+"""Environments over ALEInterface. Knows neither torch nor ray."""

@@ -1,0 +1,1 @@
+"""Networks: Q-network, quantiser, VQ-VAE, world model. Torch only."""

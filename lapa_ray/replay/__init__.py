@@ -1,0 +1,1 @@
+"""Replay: sum tree, buffers, rate limiter. NumPy only."""

@@ -1,0 +1,1 @@
+"""One file a command: `run(config)` reads artefact directories and writes exactly one."""
