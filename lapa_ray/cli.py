@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 2 bad input, 130 stopped by the user)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in {"-h", "--help"}:
-        print(_overview())  # noqa: T201
+        print(_overview())
         return 0
     if arguments[0] in {"-V", "--version"}:
-        print(f"lapa-ray {__version__}")  # noqa: T201
+        print(f"lapa-ray {__version__}")
         return 0
     if arguments[0] not in STAGES:
         return _fail(f"lapa-ray: there is no command '{arguments[0]}'.\nThe commands are {', '.join(STAGES)}.")
@@ -50,11 +50,11 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     try:
         stage.run(parse_config(stage.CONFIG, _positional(name, arguments), prog=f"lapa-ray {name}"))
     except AlreadyWholeError as whole:
-        print(whole)  # noqa: T201
+        print(whole)
     except LapaError as error:
         return _fail(f"lapa-ray {name}: {error}")
     except (StoppedError, KeyboardInterrupt) as stopped:
-        print(f"lapa-ray {name}: {stopped or 'stopped.'}", file=sys.stderr)  # noqa: T201
+        print(f"lapa-ray {name}: {stopped or 'stopped.'}", file=sys.stderr)
         return EXIT_STOPPED
     except OSError as error:
         if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
@@ -89,13 +89,13 @@ def _overview() -> str:
         "usage: lapa-ray COMMAND [--config FILE] [--OPTION VALUE ...]\n\n"
         "From Atari pixels to a playable world model, on Ray. The commands, in the order of the chain:\n\n"
         f"{lines}\n\n"
-        "lapa-ray COMMAND --help lists its options with units and defaults; lapa-ray demo --out runs/demo runs it all.\n"
+        "lapa-ray COMMAND --help lists its options with units and defaults; lapa-ray demo runs it all.\n"
         "With RAY_ADDRESS set a command runs on that cluster, otherwise on this machine."
     )
 
 
 def _fail(message: str) -> int:
-    print(message, file=sys.stderr)  # noqa: T201
+    print(message, file=sys.stderr)
     return EXIT_BAD_INPUT
 
 

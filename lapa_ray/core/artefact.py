@@ -1,7 +1,7 @@
 """Artefacts: the directories that pass through the doors between stages.
 
-A directory with a complete `manifest.json` is whole. One with `run.json` alone is a run that has not finished: it can be
-resumed by the same config and parents (the same identity) and by no other. The manifest is written last, by rename.
+A directory with a complete `manifest.json` is whole. One with `run.json` alone is a run that has not finished: it can
+be resumed by the same config and parents (the same identity) and by no other. The manifest is written last, by rename.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Artefact:
 
 
 def open_artefact(path: Path, kind: Kind | None = None) -> Artefact:
-    """Open a whole artefact, of `kind` if given. Raises `LapaError` if it is missing, half-written, foreign or newer."""
+    """Open a whole artefact, of `kind` if given. Raises `LapaError` if missing, half-written, foreign or newer."""
     if not path.is_dir():
         raise LapaError(f"{path}: no such directory; {_expected(kind)}.")
     if not (path / MANIFEST).exists():
@@ -118,6 +118,11 @@ def open_artefact(path: Path, kind: Kind | None = None) -> Artefact:
             f"{SCHEMA_VERSIONS[manifest.kind]}; make it again, or use the lapa_ray {manifest.versions.get('lapa-ray')}."
         )
     return Artefact(path, manifest)
+
+
+def read_run(path: Path) -> Run:
+    """What `run.json` of an artefact directory says, whole or not. Raises `LapaError` if it is damaged."""
+    return _read(path / RUN, Run)
 
 
 class Draft:
@@ -248,7 +253,7 @@ def _check_whole(path: Path, run: Run) -> None:
 
 
 def _check_resumable(path: Path, run: Run, *, resume: bool) -> None:
-    before = _read(path / RUN, Run)
+    before = read_run(path)
     if before.identity != run.identity:
         raise IdentityMismatchError(
             f"--out {path}: holds an unfinished {before.kind} run of another config ({_differences(before, run)}); "
@@ -325,5 +330,5 @@ def _expected(kind: Kind | None) -> str:
 def _unfinished_message(path: Path, kind: Kind | None) -> str:
     if not (path / RUN).exists():
         return f"{path}: holds no artefact ({MANIFEST} is missing); {_expected(kind)}."
-    run = _read(path / RUN, Run)
+    run = read_run(path)
     return f"{path}: this {run.kind} run has not finished; continue it with --resume, then use it."

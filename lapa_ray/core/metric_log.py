@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from lapa_ray.core.config import WandbConfig
 
@@ -87,14 +87,14 @@ def _start_wandb(config: WandbConfig, stage: str, path: Path, run_config: Mappin
 _SAID = False
 
 
-def resolve_wandb_mode(config: WandbConfig) -> str:
+def resolve_wandb_mode(config: WandbConfig) -> Literal["online", "offline", "disabled"]:
     """online, offline or disabled; what auto comes to is said once a process."""
     if config.mode != "auto":
         return config.mode
     has_key = bool(os.environ.get("WANDB_API_KEY")) or _netrc_has_wandb()
-    global _SAID  # noqa: PLW0603
+    global _SAID
     if not has_key and not _SAID:
-        print("Weights & Biases is off (no API key found); metrics go to metrics.jsonl.", file=sys.stderr)  # noqa: T201
+        print("Weights & Biases is off (no API key found); metrics go to metrics.jsonl.", file=sys.stderr)
         _SAID = True
     return "online" if has_key else "disabled"
 

@@ -62,5 +62,5 @@ class Compositor:
 
 
 def shrink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Observation uint8 [84, 84] of a grey picture uint8 [height, width]: area averages, as the DQN papers' wrappers."""
+    """Observation uint8 [84, 84] of a grey picture uint8 [height, width]: area averages, as the usual wrappers."""
     return cv2.resize(grey, (OBS_SIZE, OBS_SIZE), interpolation=cv2.INTER_AREA)

@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress as RichProgress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as RichProgress
 
 LINE_PERIOD_S = 10.0
 
@@ -56,7 +57,7 @@ class Progress:
         left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
         note = f"  {self._note}" if self._note else ""
         line = f"{self._label}: {self._done:,}/{self._total:,} {self._unit}, {rate:,.4g} {self._unit}/s{left}{note}"
-        print(line, file=sys.stderr, flush=True)  # noqa: T201
+        print(line, file=sys.stderr, flush=True)
 
 
 class _Bar:

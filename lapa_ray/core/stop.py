@@ -26,7 +26,7 @@ class StopRequest:
         if self._event.is_set():
             raise KeyboardInterrupt
         self._event.set()
-        print("\nStopping: saving a checkpoint (again to stop at once) ...", file=sys.stderr, flush=True)  # noqa: T201
+        print("\nStopping: saving a checkpoint (again to stop at once) ...", file=sys.stderr, flush=True)
 
 
 @contextmanager

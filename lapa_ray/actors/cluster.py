@@ -1,0 +1,129 @@
+"""Ray, started and stopped: a bounded local instance, or the cluster at RAY_ADDRESS.
+
+Knows nothing of what runs on it. Every stage enters `ray_session`; a stage inside another session joins it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from lapa_ray.core.config import RayConfig
+from lapa_ray.core.errors import LapaError
+
+CONNECT_TIMEOUT_S = 5.0
+RESOURCE_LINE_PERIOD_S = 30.0
+LOCAL_ADDRESSES = {"", "local"}
+
+
+@contextmanager
+def ray_session(config: RayConfig) -> Iterator[None]:
+    """Ray for the length of the block, stopped on every way out. Joins a session that this process already has.
+
+    Raises `LapaError` within seconds if RAY_ADDRESS names a cluster that does not answer.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    address = cluster_address()
+    try:
+        if address is None:
+            _start_local(config)
+        else:
+            _connect(address)
+        yield
+    finally:
+        ray.shutdown()
+
+
+def cluster_address() -> str | None:
+    """RAY_ADDRESS, or None where it is unset, empty or `local`."""
+    address = os.environ.get("RAY_ADDRESS", "").strip()
+    return None if address in LOCAL_ADDRESSES else address
+
+
+def require_resources(*, cpus: float, gpus: float = 0.0, timeout_s: float | None = None) -> None:
+    """Wait until the cluster has room in all for `cpus` and `gpus`, telling so every 30 s.
+
+    A local Ray cannot grow, so there a lack is a `LapaError` at once; elsewhere after `timeout_s` (None: never).
+    """
+    start = last_line = time.monotonic()
+    while lack := _lack(cpus, gpus):
+        waited = time.monotonic() - start
+        if cluster_address() is None or (timeout_s is not None and waited > timeout_s):
+            raise LapaError(f"Ray: {lack}; ask for fewer workers, or raise ray.num_cpus or the cluster's size.")
+        if time.monotonic() - last_line >= RESOURCE_LINE_PERIOD_S:
+            last_line = time.monotonic()
+            print(f"Waiting for the cluster ({waited:.0f} s): {lack}.", file=sys.stderr, flush=True)
+        time.sleep(0.5)
+
+
+def _lack(cpus: float, gpus: float) -> str:
+    have = ray.cluster_resources()
+    needs = {"CPU": cpus, "GPU": gpus}
+    short = [f"need {need:g} {name}, have {have.get(name, 0):g}" for name, need in needs.items()]
+    return ", ".join(text for (name, need), text in zip(needs.items(), short, strict=True) if need > have.get(name, 0))
+
+
+def _start_local(config: RayConfig) -> None:
+    ray.init(
+        address="local",
+        num_cpus=config.num_cpus,
+        object_store_memory=_object_store_bytes(config.object_store_mb),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    _make_token_private()
+
+
+def _connect(address: str) -> None:
+    _check_reachable(address)
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except Exception as error:
+        raise LapaError(_unreachable(address, str(error).splitlines()[0] if str(error) else repr(error))) from error
+
+
+def _check_reachable(address: str) -> None:
+    """Ask the port before Ray does: Ray itself retries in silence for minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise LapaError(f"RAY_ADDRESS={address}: not of the form HOST:PORT or ray://HOST:PORT; correct or unset it.")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise LapaError(_unreachable(address, str(error))) from error
+
+
+def _unreachable(address: str, reason: str) -> str:
+    return (
+        f"RAY_ADDRESS={address}: no Ray cluster answers there ({reason}).\n"
+        "Start one (ray start --head, ray up cluster.yaml), or unset RAY_ADDRESS to run on this machine."
+    )
+
+
+def _object_store_bytes(megabytes: int) -> int:
+    """The bound, less where shared memory is small: beyond it Ray would fall back to slow files with a warning."""
+    wanted = megabytes * 10**6
+    shared_memory = Path("/dev/shm")
+    if not shared_memory.exists():
+        return wanted
+    return max(80 * 10**6, min(wanted, int(shutil.disk_usage(shared_memory).free * 0.9)))
+
+
+def _make_token_private() -> None:
+    """Ray writes its authentication token world-readable; other users of the machine have no business with it."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser()
+    if token.is_file() and token.stat().st_mode & 0o077:
+        token.chmod(0o600)

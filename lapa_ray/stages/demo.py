@@ -1,0 +1,100 @@
+"""`demo`: the whole chain, small, in one command. A plain list of stages; each reads what the ones before it wrote.
+
+A second run keeps what is whole, resumes what is unfinished and makes again what changed, with all that came of it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from importlib import import_module
+from pathlib import Path
+
+from lapa_ray.actors.cluster import ray_session
+from lapa_ray.core.artefact import RUN
+from lapa_ray.core.command_line import parse_config
+from lapa_ray.core.config import Config, RayConfig
+from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError, StoppedError
+
+QUICK_CONFIGS = Path(__file__).parents[2] / "tune_configs" / "quick"
+
+EVERYTHING = ("agent", "frames", "vqvae", "codes", "world_model")
+CHAIN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("train_dqn", "agent", ()),
+    ("record", "frames", ("agent",)),
+    ("train_vqvae", "vqvae", ("frames",)),
+    ("extract", "codes", ("frames", "vqvae")),
+    ("train_world_model", "world_model", ("codes",)),
+    ("evaluate", "evaluation", EVERYTHING),
+    ("report", "report", (*EVERYTHING, "evaluation")),
+)
+"""Stage, the artefact that it writes, the artefacts that it reads."""
+
+
+class DemoConfig(Config):
+    """Where the demo lies and what it runs with."""
+
+    out: Path
+    """Directory that gets one folder an artefact; the same one again continues where it was left."""
+    configs: Path = QUICK_CONFIGS
+    """Folder with one YAML file a stage."""
+    ray: RayConfig = RayConfig()
+    """A local Ray; unused when RAY_ADDRESS names a cluster."""
+
+
+CONFIG = DemoConfig
+
+
+def run(config: DemoConfig) -> Path:
+    """Run the chain and return the path of the HTML report."""
+    _check_directories(config)
+    start = time.monotonic()
+    with ray_session(config.ray):
+        for number, (stage, artefact, reads) in enumerate(CHAIN, start=1):
+            _say(f"\n[{number}/{len(CHAIN)}] {stage.replace('_', '-')}")
+            _run_stage(config, stage, artefact, reads)
+    report = config.out / "report" / "report.html"
+    _say(f"\nDone in {time.monotonic() - start:.0f} s. The report:\n{report.resolve()}")
+    return report
+
+
+def _run_stage(config: DemoConfig, stage: str, artefact: str, reads: tuple[str, ...]) -> None:
+    module = import_module(f"lapa_ray.stages.{stage}")
+    out = config.out / artefact
+    arguments = ["--config", str(config.configs / f"{stage}.yaml"), "--out", str(out)]
+    for name in reads:
+        arguments += [f"--{name}", str(config.out / name)]
+    start = time.monotonic()
+    try:
+        module.run(parse_config(module.CONFIG, [*arguments, *_resume(out)], f"lapa-ray {stage.replace('_', '-')}"))
+    except AlreadyWholeError:
+        _say(f"kept: {out} is whole and of this config")
+        return
+    except IdentityMismatchError:
+        _say(f"making {out} again: its config or what it is made from changed")
+        shutil.rmtree(out)
+        module.run(parse_config(module.CONFIG, arguments))
+    except StoppedError as stopped:
+        raise StoppedError(f"stopped in {stage.replace('_', '-')}; the same command continues there.") from stopped
+    _say(f"wrote {out} in {time.monotonic() - start:.0f} s")
+
+
+def _resume(out: Path) -> list[str]:
+    return ["--resume"] if (out / RUN).exists() else []
+
+
+def _check_directories(config: DemoConfig) -> None:
+    missing = [f"{stage}.yaml" for stage, _, _ in CHAIN if not (config.configs / f"{stage}.yaml").is_file()]
+    if missing:
+        raise LapaError(
+            f"--configs {config.configs}: {', '.join(missing)} missing; give a folder like {QUICK_CONFIGS}."
+        )
+    if config.out.exists() and not config.out.is_dir():
+        raise LapaError(f"--out {config.out}: is a file, not a directory; choose another.")
+    ours = {artefact for _, artefact, _ in CHAIN}
+    if config.out.is_dir() and any(entry.name not in ours for entry in config.out.iterdir()):
+        raise LapaError(f"--out {config.out}: holds something else; choose a new or empty directory.")
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
