@@ -36,8 +36,8 @@ class DemoConfig(Config):
 
     out: Path
     """Directory that gets one folder an artefact; the same one again continues where it was left."""
-    configs: Path = QUICK_CONFIGS
-    """Folder with one YAML file a stage."""
+    configs: Path | None = None
+    """Folder with one YAML file a stage; tune_configs/quick of this repository if not given."""
     ray: RayConfig = RayConfig()
     """A local Ray; unused when RAY_ADDRESS names a cluster."""
 
@@ -51,7 +51,7 @@ def run(config: DemoConfig) -> Path:
     start = time.monotonic()
     with ray_session(config.ray):
         for number, (stage, artefact, reads) in enumerate(CHAIN, start=1):
-            _say(f"\n[{number}/{len(CHAIN)}] {stage.replace('_', '-')}")
+            _say(f"\n[{number}/{len(CHAIN)}] {_command(stage)}")
             _run_stage(config, stage, artefact, reads)
     report = config.out / "report" / "report.html"
     _say(f"\nDone in {time.monotonic() - start:.0f} s. The report:\n{report.resolve()}")
@@ -59,28 +59,38 @@ def run(config: DemoConfig) -> Path:
 
 
 def _run_stage(config: DemoConfig, stage: str, artefact: str, reads: tuple[str, ...]) -> None:
-    module = import_module(f"lapa_ray.stages.{stage}")
     out = config.out / artefact
-    arguments = ["--config", str(config.configs / f"{stage}.yaml"), "--out", str(out)]
+    arguments = ["--config", str(_configs(config) / f"{stage}.yaml"), "--out", str(out)]
     for name in reads:
         arguments += [f"--{name}", str(config.out / name)]
     start = time.monotonic()
     try:
-        module.run(parse_config(module.CONFIG, [*arguments, *_resume(out)], f"lapa-ray {stage.replace('_', '-')}"))
+        _make(stage, arguments, out)
+        _say(f"wrote {out} in {time.monotonic() - start:.0f} s")
     except AlreadyWholeError:
-        _say(f"kept: {out} is whole and of this config")
-        return
-    except IdentityMismatchError:
-        _say(f"making {out} again: its config or what it is made from changed")
-        shutil.rmtree(out)
-        module.run(parse_config(module.CONFIG, arguments))
+        _say(f"kept {out}: whole, and of this config")
     except StoppedError as stopped:
-        raise StoppedError(f"stopped in {stage.replace('_', '-')}; the same command continues there.") from stopped
-    _say(f"wrote {out} in {time.monotonic() - start:.0f} s")
+        raise StoppedError(f"stopped in {_command(stage)}; the same command continues there.") from stopped
 
 
-def _resume(out: Path) -> list[str]:
-    return ["--resume"] if (out / RUN).exists() else []
+def _make(stage: str, arguments: list[str], out: Path) -> None:
+    """Run the stage: resumed where it is unfinished, from nothing where what stands there is of another config."""
+    module = import_module(f"lapa_ray.stages.{stage}")
+    resume = ["--resume"] if (out / RUN).exists() else []
+    try:
+        module.run(parse_config(module.CONFIG, [*arguments, *resume], f"lapa-ray {_command(stage)}"))
+    except IdentityMismatchError:
+        _say(f"making {out} again: its config, or what it is made from, changed")
+        shutil.rmtree(out)
+        module.run(parse_config(module.CONFIG, arguments, f"lapa-ray {_command(stage)}"))
+
+
+def _command(stage: str) -> str:
+    return stage.replace("_", "-")
+
+
+def _configs(config: DemoConfig) -> Path:
+    return config.configs or QUICK_CONFIGS
 
 
 def _check_directories(config: DemoConfig) -> None:
