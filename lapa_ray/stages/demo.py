@@ -94,11 +94,10 @@ def _configs(config: DemoConfig) -> Path:
 
 
 def _check_directories(config: DemoConfig) -> None:
-    missing = [f"{stage}.yaml" for stage, _, _ in CHAIN if not (config.configs / f"{stage}.yaml").is_file()]
+    folder = _configs(config)
+    missing = [f"{stage}.yaml" for stage, _, _ in CHAIN if not (folder / f"{stage}.yaml").is_file()]
     if missing:
-        raise LapaError(
-            f"--configs {config.configs}: {', '.join(missing)} missing; give a folder like {QUICK_CONFIGS}."
-        )
+        raise LapaError(f"--configs {folder}: {', '.join(missing)} missing; give a folder like tune_configs/quick.")
     if config.out.exists() and not config.out.is_dir():
         raise LapaError(f"--out {config.out}: is a file, not a directory; choose another.")
     ours = {artefact for _, artefact, _ in CHAIN}
