@@ -1,0 +1,82 @@
+"""Pixel metrics: predicted and true pictures → PSNR, SSIM, L1, over all pixels and over those that changed.
+
+Streaming: `update` with a batch, `psnr()` … at the end. Squared error is pooled over everything that was given, in
+8-bit RGB; a mean of the decibels of single pictures would flatter a model that is perfect on still ones.
+Knows no model and no dataset.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchmetrics.functional.image import structural_similarity_index_measure
+
+from lapa_ray.evaluation.estimates import Array, Estimate, PooledRatio
+
+MAX_VALUE = 255.0
+
+
+def to_8bit(rgb: Tensor) -> Tensor:
+    """RGB in [−1, 1], float [...] → uint8 [...], rounded to the nearest level; what lies outside is clamped."""
+    return ((rgb.float() + 1) * (MAX_VALUE / 2)).round().clamp(0, MAX_VALUE).to(torch.uint8)
+
+
+def psnr_db(mean_squared_error: Array) -> Array:
+    """Peak signal-to-noise ratio, dB, of a mean squared error on the 8-bit scale; infinite where that is zero."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 10 * np.log10(MAX_VALUE**2 / np.asarray(mean_squared_error, dtype=np.float64))
+
+
+def ssim(predicted: Tensor, true: Tensor) -> Tensor:
+    """Structural similarity float [B] of pictures uint8 [B, 3, H, W] (torchmetrics: Gaussian window, σ 1.5)."""
+    similarity = structural_similarity_index_measure(
+        predicted.float(), true.float(), data_range=MAX_VALUE, reduction="none"
+    )
+    assert isinstance(similarity, Tensor)
+    return similarity
+
+
+class PixelMetrics:
+    """How far pictures are from the true ones, by episode."""
+
+    def __init__(self) -> None:
+        self._squared, self._absolute, self._changed, self._ssim = (PooledRatio() for _ in range(4))
+        self._changed_share = PooledRatio()
+
+    def update(
+        self, predicted: Tensor, true: Tensor, changed: Tensor, episode_id: int = 0, *, with_ssim: bool = False
+    ) -> None:
+        """Count pictures uint8 [B, 3, H, W] of one episode; `changed` bool [B, H, W] is where c_t, c_(t+1) differ.
+
+        SSIM costs about a hundred times the rest, so it is only counted `with_ssim`.
+        """
+        difference = predicted.to(torch.int32) - true.to(torch.int32)
+        squared = (difference * difference).sum(dim=1)
+        values = difference.numel()
+        self._squared.add(episode_id, int(squared.sum()), values)
+        self._absolute.add(episode_id, int(difference.abs().sum()), values)
+        self._changed.add(episode_id, int(squared[changed].sum()), 3 * int(changed.sum()))
+        self._changed_share.add(episode_id, int(changed.sum()), changed.numel())
+        if with_ssim and len(true):
+            self._ssim.add(episode_id, float(ssim(predicted, true).double().sum()), len(true))
+
+    def psnr(self, seed: int = 0) -> Estimate:
+        """PSNR over all pixels, dB."""
+        return self._squared.estimate(psnr_db, seed)
+
+    def changed_psnr(self, seed: int = 0) -> Estimate:
+        """PSNR over the pixels that changed from c_t to c_(t+1), dB."""
+        return self._changed.estimate(psnr_db, seed)
+
+    def l1(self, seed: int = 0) -> Estimate:
+        """Mean absolute error, 8-bit levels."""
+        return self._absolute.estimate(seed=seed)
+
+    def ssim(self, seed: int = 0) -> Estimate:
+        """Mean structural similarity of the pictures that were counted with it, in [−1, 1]."""
+        return self._ssim.estimate(seed=seed)
+
+    def changed_share(self, seed: int = 0) -> Estimate:
+        """Share of pixels that changed, in [0, 1]."""
+        return self._changed_share.estimate(seed=seed)
