@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import sys
@@ -26,6 +27,11 @@ STAGES: dict[str, tuple[str, str]] = {
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 130
 
+_MAKE_ROOM = "Make room, then add --resume"
+_CHOOSE = "Choose a directory that you may write to"
+WAYS_OUT = {errno.ENOSPC: _MAKE_ROOM, errno.EDQUOT: _MAKE_ROOM, errno.EROFS: _CHOOSE, errno.EACCES: _CHOOSE}
+"""What to do about the errors of the file system that are the user's to mend."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (0 done, 2 bad input, 130 stopped by the user)."""
@@ -37,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"lapa-ray {__version__}")
         return 0
     if arguments[0] not in STAGES:
-        return _fail(f"lapa-ray: there is no command '{arguments[0]}'.\nThe commands are {', '.join(STAGES)}.")
+        return _fail(_no_such_command(arguments[0]))
     _quieten_libraries()
     return _run_stage(arguments[0], arguments[1:])
 
@@ -48,7 +54,8 @@ def _run_stage(name: str, arguments: list[str]) -> int:
 
     stage = import_module(f"lapa_ray.stages.{STAGES[name][0]}")
     try:
-        stage.run(parse_config(stage.CONFIG, _positional(name, arguments), prog=f"lapa-ray {name}"))
+        arguments = _positional(name, arguments)
+        stage.run(parse_config(stage.CONFIG, arguments, prog=f"lapa-ray {name}", summary=f"{STAGES[name][1]}."))
     except AlreadyWholeError as whole:
         print(whole)
     except LapaError as error:
@@ -57,11 +64,17 @@ def _run_stage(name: str, arguments: list[str]) -> int:
         print(f"lapa-ray {name}: {stopped or 'stopped.'}", file=sys.stderr)
         return EXIT_STOPPED
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
+        if error.errno not in WAYS_OUT:
             raise
         what = f"{error.strerror}: {error.filename or 'the output directory'}"
-        return _fail(f"lapa-ray {name}: {what}; nothing finished was harmed. Make room, then add --resume.")
+        return _fail(f"lapa-ray {name}: {what}; nothing finished was harmed. {WAYS_OUT[error.errno]}.")
     return 0
+
+
+def _no_such_command(name: str) -> str:
+    close = difflib.get_close_matches(name.replace("_", "-"), STAGES, n=1)
+    hint = f"; did you mean {close[0]}?" if close else "."
+    return f"lapa-ray: there is no command '{name}'{hint}\nThe commands are {', '.join(STAGES)}."
 
 
 def _positional(name: str, arguments: list[str]) -> list[str]:

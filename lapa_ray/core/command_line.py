@@ -3,68 +3,134 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Sequence
-from typing import Any, get_type_hints
+from pathlib import Path
+from typing import Any
 
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
-from pydantic import BaseModel, ValidationError
+from jsonargparse import ArgumentError, ArgumentParser
+from pydantic import ValidationError
 
 from lapa_ray.core.config import AnyConfig, Config
+from lapa_ray.core.config_file import check_config_file
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.help_text import help_text
+from lapa_ray.core.options import closest, groups_of, options_of
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
+GENERAL = ("config", "print_config", "help")
+LONGEST_VALUE = 60
 
 
 def parser_for(model: type[Config], prog: str) -> ArgumentParser:
     """Parser with one option a field of `model`, dotted for nested ones, `--config FILE` and `--print_config`."""
-    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False)
-    parser.add_argument("--config", action="config", help="YAML file of options; later options override it.")
+    parser = ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False, add_help=False)
+    parser.add_argument("--config", action="config")
     parser.add_class_arguments(model, None, fail_untyped=True)
     return parser
 
 
-def parse_config(model: type[AnyConfig], arguments: Sequence[str], prog: str = "lapa-ray") -> AnyConfig:
-    """Build `model` from command-line `arguments`. Raises `LapaError` that names the wrong option or key."""
-    parser = parser_for(model, prog)
+def parse_config(
+    model: type[AnyConfig], arguments: Sequence[str], prog: str = "lapa-ray", summary: str = ""
+) -> AnyConfig:
+    """Build `model` from command-line `arguments`. Raises `LapaError` that names the wrong option or key.
+
+    `--help` and `--print_config` print and raise `SystemExit(0)`.
+    """
+    if {"-h", "--help"} & set(arguments):
+        sys.stdout.write(help_text(model, prog, summary))
+        raise SystemExit(0)
     try:
-        parsed = parser.parse_args(spell_out_flags(model, arguments))
-        fields = {name: value for name, value in parser.instantiate(parsed).items() if name != "config"}
-        return model.model_validate(fields)
+        return _parse(model, arguments, prog)
+    except LapaError as error:
+        raise LapaError(f"{error}\nSee {prog} --help.") from error
     except (ArgumentError, ValidationError, ValueError) as error:
-        raise LapaError(f"{_tidy(error)}\nSee {prog} --help.") from error
+        raise LapaError(f"{_tidy(error, model)}\nSee {prog} --help.") from error
+
+
+def _parse(model: type[AnyConfig], arguments: Sequence[str], prog: str) -> AnyConfig:
+    _check_options(model, arguments)
+    parser = parser_for(model, prog)
+    parsed = parser.parse_args(spell_out_flags(model, _without_empty_files(model, arguments)))
+    fields = {name: value for name, value in parser.instantiate(parsed).items() if name != "config"}
+    return model.model_validate(fields)
 
 
 def spell_out_flags(model: type[Config], arguments: Sequence[str]) -> list[str]:
     """`arguments` with "true" behind each bare boolean option, so that `--resume` does what it says."""
-    flags = {f"--{name}" for name in boolean_paths(model)}
+    flags = {f"--{option.path}" for option in options_of(model).values() if option.is_flag}
     spelt = []
     for index, argument in enumerate(arguments):
         spelt.append(argument)
         following = arguments[index + 1] if index + 1 < len(arguments) else "--"
-        if argument in flags and following.lower() not in {"true", "false", "yes", "no"}:
+        if argument in flags and following.startswith("--"):
             spelt.append("true")
     return spelt
 
 
-def boolean_paths(model: type[Config], prefix: str = "") -> list[str]:
-    """Dotted paths of the boolean fields of `model`."""
-    paths = []
-    for name, kind in get_type_hints(model).items():
-        if kind is bool and name in model.model_fields:
-            paths.append(prefix + name)
-        elif isinstance(kind, type) and issubclass(kind, BaseModel):
-            paths += boolean_paths(kind, f"{prefix}{name}.")  # type: ignore[arg-type]
-    return paths
+def _check_options(model: type[Config], arguments: Sequence[str]) -> None:
+    """Raise `LapaError` for the first option that does not exist, with the one that was probably meant."""
+    options = options_of(model)
+    known = {*options, *GENERAL, *(group.path for group in groups_of(model))} - {""}
+    for argument in arguments:
+        name = argument.removeprefix("--").partition("=")[0].removesuffix("+")
+        below_open = any(option.is_open and name.startswith(f"{option.path}.") for option in options.values())
+        if argument.startswith("--") and name not in known and not below_open:
+            hint = closest(name, known)
+            raise LapaError(f"--{name}: there is no such option{f'; did you mean --{hint}?' if hint else '.'}")
 
 
-def _tidy(error: Exception) -> str:
-    """The fault in one line: the key, what is wrong and what was given."""
+def _without_empty_files(model: type[Config], arguments: Sequence[str]) -> list[str]:
+    """`arguments` less the config files that say nothing; each of the others is checked."""
+    kept: list[str] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        given = [argument]
+        if argument == "--config" and rest:
+            given.append(rest.pop(0))
+        path = given[-1].removeprefix("--config=") if argument.startswith("--config") else None
+        if path is None or given == ["--config"] or check_config_file(Path(path), model):
+            kept += given
+    return kept
+
+
+def _tidy(error: Exception, model: type[Config]) -> str:
+    """The fault in one line: the option, what was given and what is expected."""
     if isinstance(error, ValidationError):
-        first: Any = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        return f"--{where}: {first['msg']}" if where else str(first["msg"])
-    text = re.sub(r"\s*For further information visit \S+", "", str(error))
+        return _tidy_validation(error)
+    text = str(error)
+    return _wrong_value(text, model) or _missing(text) or _plain(text)
+
+
+def _tidy_validation(error: ValidationError) -> str:
+    first: Any = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"--{where}: {message}" if where else message
+
+
+def _wrong_value(text: str, model: type[Config]) -> str | None:
+    """What jsonargparse says of a wrong value, in our words: it spells out types where a user wants bounds."""
+    keys = re.findall(r'Parser key "([^"]+)"', text)
+    option = options_of(model).get(keys[-1]) if keys else None
+    given = re.search(r"(?:Got|Given) value: (.*)", text, re.DOTALL)
+    if option is None or given is None:
+        return None
+    value = " ".join(given[1].split()).rstrip(".")
+    shown = value if len(value) <= LONGEST_VALUE else f"{value[:LONGEST_VALUE]} ..."
+    return f"--{option.path}: should be {option.expected}; got {shown or 'nothing'}."
+
+
+def _missing(text: str) -> str | None:
+    names = re.search(r"following arguments are required: (.*)", text)
+    return f"missing: {', '.join(f'--{name}' for name in names[1].split(', '))}." if names else None
+
+
+def _plain(text: str) -> str:
+    text = re.sub(r"\s*For further information visit \S+", "", text)
     text = re.sub(r"\[type=[^\]]*\]\.?", "", text)
     text = re.sub(r"\d+ validation errors? for \S+", "", text)
+    text = re.sub(r"unrecognized arguments: ", "belongs to no option: ", text)
+    text = re.sub(r"^argument (--\S+): expected one argument", r"\1: needs a value.", text)
     text = re.sub(r'Parser key "([^"]+)"', r"--\1", text)
     return re.sub(r"\s+", " ", text).replace(" .", ".").strip()
