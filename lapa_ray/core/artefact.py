@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -21,7 +23,7 @@ from pydantic import ValidationError
 
 from lapa_ray.core.config import Config, StageConfig, identity_of
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
-from lapa_ray.core.files import write_json
+from lapa_ray.core.files import TEMPORARY_PREFIX, write_json
 
 Kind = Literal["agent", "frames", "vqvae", "codes", "world_model", "evaluation", "control_map", "sweep", "report"]
 SCHEMA_VERSIONS: dict[str, int] = {
@@ -112,11 +114,6 @@ def open_artefact(path: Path, kind: Kind | None = None) -> Artefact:
     manifest = _read(path / MANIFEST, Manifest)
     if kind is not None and manifest.kind != kind:
         raise LapaError(f"{path} holds a {manifest.kind} artefact; {_expected(kind)}.")
-    if manifest.schema_version != SCHEMA_VERSIONS[manifest.kind]:
-        raise LapaError(
-            f"{path}: {manifest.kind} schema version {manifest.schema_version}, but this lapa_ray reads version "
-            f"{SCHEMA_VERSIONS[manifest.kind]}; make it again, or use the lapa_ray {manifest.versions.get('lapa-ray')}."
-        )
     return Artefact(path, manifest)
 
 
@@ -144,11 +141,11 @@ class Draft:
         """
         run = _describe(config, kind, parents or {})
         resumed = _check_directory(config.out, run, resume=config.resume)
+        _check_free_space(config.out)
         try:
             config.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LapaError(f"--out {config.out}: cannot be created ({error.strerror}); choose another.") from error
-        _check_free_space(config.out)
         if not resumed:
             write_json(config.out / RUN, run.model_dump(mode="json"))
         return cls(config.out, run, resumed=resumed)
@@ -234,7 +231,7 @@ def _check_directory(path: Path, run: Run, *, resume: bool) -> bool:
     if (path / RUN).exists():
         _check_resumable(path, run, resume=resume)
         return True
-    if path.exists() and any(path.iterdir()):
+    if path.exists() and not all(entry.name.startswith(TEMPORARY_PREFIX) for entry in path.iterdir()):
         raise LapaError(f"--out {path}: holds something else; choose a new or empty directory.")
     if resume:
         raise LapaError(f"--resume: there is no unfinished run in {path}; start one without --resume.")
@@ -285,7 +282,8 @@ def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _check_free_space(path: Path) -> None:
-    free = shutil.disk_usage(path).free
+    nearest = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(nearest).free
     if free < MIN_FREE_BYTES:
         raise LapaError(
             f"--out {path}: no disk space ({free / 2**20:.0f} MB free, at least {MIN_FREE_BYTES / 2**20:.0f} MB "
@@ -295,12 +293,25 @@ def _check_free_space(path: Path) -> None:
 
 def _read(path: Path, model: type[AnyRun]) -> AnyRun:
     try:
-        return model.model_validate_json(path.read_text(encoding="utf-8"))
-    except (ValidationError, OSError, UnicodeDecodeError) as error:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        _check_schema_version(path.parent, content)
+        return model.model_validate(content)
+    except (ValidationError, OSError, ValueError, TypeError) as error:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
         raise LapaError(
             f"{path}: damaged or not of lapa_ray ({reason}); restore it, or make the artefact again."
         ) from error
+
+
+def _check_schema_version(path: Path, content: Any) -> None:
+    """Raise `LapaError` for another version's layout: before validation, since its keys may be others too."""
+    kind, found = (content.get("kind"), content.get("schema_version")) if isinstance(content, dict) else (None, None)
+    if kind in SCHEMA_VERSIONS and found != SCHEMA_VERSIONS[kind]:
+        made_by = dict(content.get("versions") or {}).get("lapa-ray", "that made it")
+        raise LapaError(
+            f"{path}: {kind} schema version {found}, but this lapa_ray reads version {SCHEMA_VERSIONS[kind]}; "
+            f"make it again, or use the lapa_ray {made_by}."
+        )
 
 
 def _seconds_spent(path: Path) -> float:
@@ -312,7 +323,7 @@ def _seconds_spent(path: Path) -> float:
 
 def _finite(figures: Mapping[str, float | int | str | None]) -> dict[str, float | int | str | None]:
     """Figures with JSON's missing value for what could not be measured (not a number, or infinite)."""
-    return {k: None if isinstance(v, float) and not abs(v) < float("inf") else v for k, v in figures.items()}
+    return {k: None if isinstance(v, Real) and not math.isfinite(v) else v for k, v in figures.items()}
 
 
 def _expected(kind: Kind | None) -> str:

@@ -8,9 +8,10 @@ made, never what is made.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic.fields import FieldInfo
 
 
 class Config(BaseModel):
@@ -75,11 +76,18 @@ def identity_of(config: Config) -> dict[str, Any]:
 
 def _identity_fields(config: Config) -> list[str]:
     fields = type(config).model_fields
-    return [n for n, f in fields.items() if NOT_IDENTITY not in f.metadata and _is_part(getattr(config, n))]
+    return [name for name, field in fields.items() if _is_part(field, getattr(config, name))]
 
 
-def _is_part(value: object) -> bool:
-    return not isinstance(value, Path) and (not isinstance(value, Config) or value.part_of_identity)
+def _is_part(field: FieldInfo, value: object) -> bool:
+    if NOT_IDENTITY in field.metadata or (isinstance(value, Config) and not value.part_of_identity):
+        return False
+    # A path not given is still a path; a word in its place (`random` for an agent) says what is made.
+    return isinstance(value, str) or not _admits_path(field.annotation)
+
+
+def _admits_path(annotation: Any) -> bool:
+    return annotation is Path or any(_admits_path(part) for part in get_args(annotation))
 
 
 def _identity_value(value: object, dumped: Any) -> Any:

@@ -1,0 +1,278 @@
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lapa_ray.core import artefact as artefact_module
+from lapa_ray.core.artefact import Draft, check_same_parent, open_artefact, read_run
+from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
+from tests.support.configs import BakeConfig, NetworkConfig
+
+
+@pytest.fixture
+def config(tmp_path):
+    return BakeConfig(out=tmp_path / "out", flour=tmp_path / "flour")
+
+
+@pytest.fixture
+def frames(tmp_path):
+    return make(BakeConfig(out=tmp_path / "frames", flour=tmp_path), "frames")
+
+
+def make(config, kind="vqvae", parents=None, **figures):
+    return Draft.begin(config, kind, parents).finish(figures)
+
+
+def files(path: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+def two_lines_at_most(error) -> str:
+    assert len(str(error.value).splitlines()) <= 2
+    return str(error.value)
+
+
+def test_a_new_directory_becomes_a_whole_artefact(config, frames):
+    draft = Draft.begin(config, "vqvae", {"frames": frames})
+    assert not draft.resumed
+    assert set(files(config.out)) == {"run.json"}
+    made = draft.finish({"psnr": 25.5, "codes": 7, "note": "x"})
+    again = open_artefact(config.out, "vqvae")
+    assert again == made
+    assert again.manifest.figures == {"psnr": 25.5, "codes": 7, "note": "x"}
+    assert again.manifest.parents["frames"].identity == frames.identity
+    assert again.identity == read_run(config.out).identity
+    assert again.manifest.config["network"]["dropout"] == 0.25
+    assert again.manifest.versions["lapa-ray"]
+
+
+def test_figures_that_could_not_be_measured_are_null(config):
+    made = make(config, a=float("nan"), b=np.float32("inf"), c=np.float32(0.5), d=np.int64(3), e=None)
+    assert made.manifest.figures == {"a": None, "b": None, "c": 0.5, "d": 3, "e": None}
+    assert json.loads((config.out / "manifest.json").read_text())["figures"]["a"] is None
+
+
+def test_an_empty_directory_is_free(config):
+    config.out.mkdir(parents=True)
+    make(config)
+
+
+def test_leftovers_of_a_killed_write_do_not_stand_in_the_way(config):
+    config.out.mkdir(parents=True)
+    (config.out / ".tmp-1-run.json").write_text("{")
+    make(config)
+
+
+def test_an_unfinished_run_is_resumed_only_on_request(config):
+    Draft.begin(config, "vqvae")
+    before = files(config.out)
+    with pytest.raises(LapaError, match="unfinished vqvae run of this config") as error:
+        Draft.begin(config, "vqvae")
+    assert "--resume" in two_lines_at_most(error)
+    draft = Draft.begin(config.model_copy(update={"resume": True}), "vqvae")
+    assert draft.resumed
+    assert files(config.out) == before
+
+
+def test_resuming_keeps_the_first_run_file(config):
+    first = Draft.begin(config, "vqvae").run
+    longer = config.model_copy(update={"resume": True, "checkpoint_period_s": 1.0})
+    assert Draft.begin(longer, "vqvae").finish({}).identity == first.identity
+    assert read_run(config.out).started == first.started
+
+
+def test_the_time_of_all_starts_is_told(config, monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(artefact_module.time, "monotonic", lambda: now)
+    draft = Draft.begin(config, "vqvae")
+    now = 130.0
+    draft.pause()
+    now = 500.0
+    again = Draft.begin(config.model_copy(update={"resume": True}), "vqvae")
+    now = 512.0
+    assert again.finish({}).manifest.seconds == 42.0
+    assert set(files(config.out)) == {"run.json", "manifest.json"}
+
+
+def test_a_whole_artefact_is_not_made_twice(config):
+    made = make(config, psnr=1.0)
+    before = files(config.out)
+    for resume in (False, True):
+        with pytest.raises(AlreadyWholeError) as error:
+            Draft.begin(config.model_copy(update={"resume": resume}), "vqvae")
+        assert error.value.artefact == made
+    assert files(config.out) == before
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_another_config_is_refused_and_named(config, whole):
+    draft = Draft.begin(config, "vqvae")
+    if whole:
+        draft.finish({})
+    before = files(config.out)
+    other = config.model_copy(update={"num_steps": 7, "network": NetworkConfig(widths=(8,)), "resume": True})
+    with pytest.raises(IdentityMismatchError) as error:
+        Draft.begin(other, "vqvae")
+    message = two_lines_at_most(error)
+    assert "num_steps: 100 there, 7 here" in message
+    assert "network.widths: [32, 64] there, [8] here" in message
+    assert files(config.out) == before
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_other_parents_are_refused_and_named(config, frames, tmp_path, whole):
+    draft = Draft.begin(config, "vqvae", {"frames": frames})
+    if whole:
+        draft.finish({})
+    others = make(BakeConfig(out=tmp_path / "others", flour=tmp_path, seed=1), "frames")
+    with pytest.raises(IdentityMismatchError, match="another frames"):
+        Draft.begin(config.model_copy(update={"resume": True}), "vqvae", {"frames": others})
+
+
+def test_another_kind_is_refused_and_named(config):
+    Draft.begin(config, "vqvae")
+    with pytest.raises(IdentityMismatchError, match="kind vqvae, not codes"):
+        Draft.begin(config, "codes")
+
+
+def test_the_same_parent_elsewhere_is_the_same_parent(config, frames, tmp_path):
+    Draft.begin(config, "vqvae", {"frames": frames})
+    moved = tmp_path / "moved"
+    frames.path.rename(moved)
+    resumed = Draft.begin(config.model_copy(update={"resume": True}), "vqvae", {"frames": open_artefact(moved)})
+    assert resumed.resumed
+
+
+def test_an_unwritable_kind_of_place_is_refused(config):
+    config.out.write_text("a file")
+    with pytest.raises(LapaError, match="is a file"):
+        Draft.begin(config, "vqvae")
+    below = config.model_copy(update={"out": config.out / "deeper"})
+    with pytest.raises(LapaError, match="cannot be created"):
+        Draft.begin(below, "vqvae")
+    assert config.out.read_text() == "a file"
+
+
+def test_a_directory_of_something_else_is_left_alone(config):
+    config.out.mkdir(parents=True)
+    (config.out / "thesis.txt").write_text("precious")
+    for resume in (False, True):
+        with pytest.raises(LapaError, match="holds something else"):
+            Draft.begin(config.model_copy(update={"resume": resume}), "vqvae")
+    assert files(config.out) == {"thesis.txt": b"precious"}
+
+
+def test_nothing_to_resume_is_said(config):
+    with pytest.raises(LapaError, match="there is no unfinished run"):
+        Draft.begin(config.model_copy(update={"resume": True}), "vqvae")
+    assert not config.out.exists()
+
+
+def test_opening_says_what_is_wrong(config, tmp_path):
+    with pytest.raises(LapaError, match=r"no such directory; a VQ-VAE \(made by train-vqvae\) is expected"):
+        open_artefact(config.out, "vqvae")
+    with pytest.raises(LapaError, match=r"holds no artefact \(manifest.json is missing\)"):
+        open_artefact(tmp_path, "vqvae")
+    draft = Draft.begin(config, "vqvae")
+    with pytest.raises(LapaError, match="this vqvae run has not finished"):
+        open_artefact(config.out, "vqvae")
+    draft.finish({})
+    with pytest.raises(LapaError, match=r"holds a vqvae artefact; codes \(made by extract\) is expected"):
+        open_artefact(config.out, "codes")
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"kind": "vqvae"}', '{"kind": "pie", "schema_version": 1}', "\xff"]
+)
+def test_a_damaged_file_is_named_and_kept(config, name, content):
+    draft = Draft.begin(config, "vqvae")
+    if name == "manifest.json":
+        draft.finish({})
+    (config.out / name).write_text(content, encoding="latin-1")
+    before = files(config.out)
+    with pytest.raises(LapaError, match=name if content != '{"kind": "vqvae"}' else "schema version None") as error:
+        open_artefact(config.out)
+    two_lines_at_most(error)
+    with pytest.raises(LapaError):
+        Draft.begin(config.model_copy(update={"resume": True}), "vqvae")
+    assert files(config.out) == before
+
+
+@pytest.mark.parametrize("name", ["run.json", "manifest.json"])
+def test_a_newer_layout_is_refused_with_the_version_that_made_it(config, name):
+    draft = Draft.begin(config, "vqvae")
+    if name == "manifest.json":
+        draft.finish({})
+    content = json.loads((config.out / name).read_text())
+    content |= {"schema_version": 2, "colour": "new in version 2", "versions": {"lapa-ray": "9.1"}}
+    (config.out / name).write_text(json.dumps(content))
+    with pytest.raises(LapaError, match=r"vqvae schema version 2, but this lapa_ray reads version 1; .*lapa_ray 9\.1"):
+        open_artefact(config.out)
+
+
+def test_mixed_up_parents_are_refused(config, frames, tmp_path):
+    child = make(config, "codes", {"frames": frames})
+    check_same_parent(child, "frames", frames)
+    other = make(BakeConfig(out=tmp_path / "other", flour=tmp_path, seed=3), "frames")
+    with pytest.raises(LapaError, match="was not made with the frames in") as error:
+        check_same_parent(child, "frames", other)
+    assert str(frames.path) in two_lines_at_most(error)
+    with pytest.raises(LapaError, match="it names no vqvae"):
+        check_same_parent(child, "vqvae", other)
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A real file system of 66 MB, of which Draft wants 64 MB free to begin."""
+    yield from mounted(tmp_path / "disk", "size=66m")
+
+
+def mounted(path: Path, options: str):
+    path.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a tmpfs needs root")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"this machine lets nobody mount a tmpfs: {done.stderr.decode().strip()}")
+    yield path
+    subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_disk_is_refused_before_anything_is_written(config, small_disk):
+    (small_disk / "ballast").write_bytes(bytes(4 * 2**20))
+    full = config.model_copy(update={"out": small_disk / "a" / "b"})
+    with pytest.raises(LapaError, match="no disk space"):
+        Draft.begin(full, "vqvae")
+    assert [entry.name for entry in small_disk.iterdir()] == ["ballast"]
+
+
+def test_a_disk_that_fills_up_harms_nothing_and_can_be_resumed(config, small_disk):
+    config = config.model_copy(update={"out": small_disk / "out"})
+    draft = Draft.begin(config, "vqvae")
+    before = files(config.out)
+    fill(small_disk / "ballast")
+    with pytest.raises(OSError, match="No space left"):
+        draft.finish({"psnr": 1.0})
+    assert files(config.out) == before
+    (small_disk / "ballast").unlink()
+    assert Draft.begin(config.model_copy(update={"resume": True}), "vqvae").finish({"psnr": 1.0}).identity
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(2**16)):
+                pass
+        except OSError:
+            return
+
+
+def test_a_read_only_directory_is_refused(config, tmp_path):
+    for disk in mounted(tmp_path / "disk", "ro"):
+        with pytest.raises(LapaError, match=r"cannot be created \(Read-only file system\)"):
+            Draft.begin(config.model_copy(update={"out": disk / "out"}), "vqvae")
