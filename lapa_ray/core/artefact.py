@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -323,7 +322,7 @@ def _seconds_spent(path: Path) -> float:
 
 def _finite(figures: Mapping[str, float | int | str | None]) -> dict[str, float | int | str | None]:
     """Figures with JSON's missing value for what could not be measured (not a number, or infinite)."""
-    return {k: None if isinstance(v, Real) and not math.isfinite(v) else v for k, v in figures.items()}
+    return {k: v if v is None or isinstance(v, str) or math.isfinite(v) else None for k, v in figures.items()}
 
 
 def _expected(kind: Kind | None) -> str:
