@@ -25,7 +25,10 @@ class MetricLog:
         `wandb` None writes the file alone; `config` is what W&B shows as the run's config.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
+        cut_short = _is_cut_short(path)
         self._file = path.open("a", encoding="utf-8")
+        if cut_short:
+            self._file.write("\n")  # else the next row would be lost with the one that a kill cut
         self._stage = stage
         self._run = _start_wandb(wandb, stage, path, config or {}) if wandb else None
 
@@ -63,6 +66,10 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def _is_cut_short(path: Path) -> bool:
+    return path.exists() and not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
 
 
 def _json_number(value: float | int | None) -> float | int | None:
