@@ -61,7 +61,7 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     except LapaError as error:
         return _fail(f"lapa-ray {name}: {error}")
     except (StoppedError, KeyboardInterrupt) as stopped:
-        print(f"lapa-ray {name}: {stopped or 'stopped.'}", file=sys.stderr)
+        print(f"lapa-ray {name}: {str(stopped) or 'stopped.'}", file=sys.stderr)
         return EXIT_STOPPED
     except OSError as error:
         if error.errno not in WAYS_OUT:

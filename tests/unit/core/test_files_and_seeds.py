@@ -1,5 +1,3 @@
-import os
-
 import numpy as np
 import pytest
 
@@ -7,15 +5,24 @@ from lapa_ray.core.files import TEMPORARY_PREFIX, replacing, write_json, write_t
 from lapa_ray.core.seeds import generator_for, seed_for
 
 
+def names(folder) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
 def test_a_file_is_whole_or_as_before(tmp_path):
     path = tmp_path / "deep" / "value.json"
     write_json(path, {"a": 1})
-    with pytest.raises(ZeroDivisionError), replacing(path) as temporary:
+    with pytest.raises(ZeroDivisionError):
+        write_half(path)
+    assert names(path.parent) == ["value.json"]
+    assert path.read_text() == '{\n  "a": 1\n}\n'
+
+
+def write_half(path):
+    with replacing(path) as temporary:
         temporary.write_text("half")
         assert path.read_text() == '{\n  "a": 1\n}\n'
         raise ZeroDivisionError
-    assert [entry.name for entry in path.parent.iterdir()] == ["value.json"]
-    assert path.read_text() == '{\n  "a": 1\n}\n'
 
 
 def test_half_written_files_are_told_by_their_name(tmp_path):
@@ -23,7 +30,7 @@ def test_half_written_files_are_told_by_their_name(tmp_path):
         assert temporary.parent == tmp_path
         assert temporary.name.startswith(TEMPORARY_PREFIX)
         temporary.write_text("x")
-    assert os.listdir(tmp_path) == ["a.txt"]
+    assert names(tmp_path) == ["a.txt"]
 
 
 def test_text_is_utf8_and_numbers_that_are_none_are_refused(tmp_path):
@@ -31,7 +38,7 @@ def test_text_is_utf8_and_numbers_that_are_none_are_refused(tmp_path):
     assert (tmp_path / "t").read_bytes() == "α ≤ 1".encode()
     with pytest.raises(ValueError, match="JSON"):
         write_json(tmp_path / "n", float("nan"))
-    assert os.listdir(tmp_path) == ["t"]
+    assert names(tmp_path) == ["t"]
 
 
 def test_seeds_are_the_same_for_ever():

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -53,7 +55,7 @@ def test_ranks_are_a_permutation_by_luminance():
     ranks = luminance_ranks(PALETTE)
     assert sorted(ranks) == list(range(256))
     ordered = np.argsort(ranks)
-    assert all(luminance(PALETTE, a) <= luminance(PALETTE, b) for a, b in zip(ordered, ordered[1:], strict=False))
+    assert all(luminance(PALETTE, a) <= luminance(PALETTE, b) for a, b in pairwise(ordered))
 
 
 def test_grey_levels_round_to_the_nearest():
