@@ -104,6 +104,20 @@ def _check_reachable(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
         raise LapaError(_unreachable(address, str(error))) from error
+    if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_grpc(f"{host}:{port}"):
+        raise LapaError(_unreachable(address, "something else listens on that port, such as Ray's dashboard"))
+
+
+def _speaks_grpc(address: str) -> bool:
+    """Whether a gRPC server, as Ray's is, answers at HOST:PORT."""
+    import grpc  # type: ignore[import-untyped]
+
+    with grpc.insecure_channel(address) as channel:
+        try:
+            grpc.channel_ready_future(channel).result(timeout=CONNECT_TIMEOUT_S)
+        except grpc.FutureTimeoutError:
+            return False
+    return True
 
 
 def _unreachable(address: str, reason: str) -> str:

@@ -84,12 +84,12 @@ def _without_empty_files(model: type[Config], arguments: Sequence[str]) -> list[
     kept: list[str] = []
     rest = list(arguments)
     while rest:
-        argument = rest.pop(0)
-        given = [argument]
-        if argument == "--config" and rest:
-            given.append(rest.pop(0))
-        path = given[-1].removeprefix("--config=") if argument.startswith("--config") else None
-        if path is None or given == ["--config"] or check_config_file(Path(path), model):
+        option, _, value = rest[0].partition("=")
+        given = [rest.pop(0)]
+        if option == "--config" and not value and rest:
+            value = rest.pop(0)
+            given.append(value)
+        if option != "--config" or not value or check_config_file(Path(value), model):
             kept += given
     return kept
 

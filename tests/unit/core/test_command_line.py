@@ -47,6 +47,11 @@ def test_a_file_without_differences_is_right(yaml, text):
     assert parse(f"--config={yaml(text)}") == parse()
 
 
+def test_an_option_that_begins_like_config_is_another_option():
+    with pytest.raises(LapaError, match="--configs: there is no such option"):
+        parse("--configs=x")
+
+
 def test_bare_flags_mean_true():
     assert spell_out_flags(BakeConfig, ["--resume", "--seed", "1"]) == ["--resume", "true", "--seed", "1"]
     assert parse("--resume").resume
@@ -65,6 +70,7 @@ def test_bare_flags_mean_true():
         (["--zzz", "3"], "--zzz: there is no such option."),
         (["stray"], "belongs to no option: stray"),
         (["--num_steps"], "--num_steps: needs a value."),
+        (["--config"], "--config: needs a value."),
         (["--num_steps", "0"], "--num_steps: should be INT with x > 0; got 0."),
         (["--num_steps", "1.5"], "--num_steps: should be INT with x > 0; got 1.5."),
         (["--seed", "-1"], "--seed: should be INT with 0 ≤ x < 2147483648; got -1."),
