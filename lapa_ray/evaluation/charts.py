@@ -1,0 +1,205 @@
+"""Charts: numbers → SVG text to be set into an HTML page, in one typography and a colour-blind-safe palette.
+
+Colours are written as CSS variables of the page (`--ink`, `--series-1` …), so one chart reads well in light and dark.
+Lines differ in dash as well as in colour. Knows nothing of what is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure as MplFigure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import NDArray
+
+Numbers = Sequence[float] | NDArray[np.floating] | NDArray[np.integer]
+
+INK, MUTED, GRID = "#0d0d01", "#0d0d02", "#0d0d03"
+SERIES = tuple(f"#0d0d1{n}" for n in range(1, 6))
+VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {c: f"--series-{c[-1]}" for c in SERIES}
+"""Stand-in colours, which the drawing library understands, to the variables of the page that take their place."""
+DASHES = ("-", (0, (5, 2)), (0, (1, 1.6)), (0, (6, 2, 1, 2)), (0, (3, 1.5)))
+
+MAX_POINTS = 240
+"""Longer series are drawn as means of equal bins: more cannot be seen, and the page stays small."""
+SIZE = (5.0, 3.0)
+"""Inches; a chart is shown about 360 px wide."""
+STYLE: dict[str, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 11,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": GRID,
+    "axes.linewidth": 1,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "text.color": INK,
+    "grid.color": GRID,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "legend.frameon": False,
+    "legend.fontsize": 10.5,
+}
+
+
+@dataclass(frozen=True)
+class Series:
+    """One line: `x`, `y` and, where there is one, the band from `low` to `high`. Not-a-numbers are gaps."""
+
+    label: str
+    x: Numbers
+    y: Numbers
+    low: Numbers | None = None
+    high: Numbers | None = None
+
+
+def line_chart(
+    series: Sequence[Series], *, title: str, x_label: str, y_label: str, percent: bool = False, log: bool = False
+) -> str:
+    """SVG of lines, the first one drawn strongest. `percent`: y in [0, 1] is written in per cent."""
+    with _chart(title) as (figure, axes, svg):
+        for number, line in enumerate(series):
+            _draw_line(axes, line, number)
+        _name_axes(axes, x_label, y_label)
+        axes.set_yscale("log" if log else "linear")
+        if percent:
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+        if len(series) > 1:
+            _add_legend(figure, axes, len(series))
+    return svg.text
+
+
+def usage_chart(counts: NDArray[np.integer], *, title: str, x_label: str, y_label: str) -> str:
+    """SVG of counts [n] as shares, most frequent first, beside an even share of all."""
+    shares = np.sort(counts)[::-1] / max(int(counts.sum()), 1)
+    with _chart(title) as (_, axes, svg):
+        axes.fill_between(np.arange(len(shares)), shares, step="post", color=SERIES[0], alpha=0.85, linewidth=0)
+        axes.axhline(1 / len(shares), color=MUTED, linestyle=DASHES[1], linewidth=1)
+        axes.annotate(
+            f"even use: {100 / len(shares):.2g} %",
+            (len(shares), 1 / len(shares)),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="right",
+            color=MUTED,
+        )
+        axes.set_ylim(bottom=0)
+        _name_axes(axes, x_label, y_label)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    return svg.text
+
+
+def dot_chart(groups: Sequence[tuple[str, Numbers]], *, title: str, x_label: str) -> str:
+    """SVG with a row of dots a group, one dot a value, and a bar at their mean."""
+    with _chart(title, height=0.9 + 0.75 * len(groups)) as (_, axes, svg):
+        for row, (_label, values) in enumerate(groups):
+            spread = 0.11 * np.resize([0.0, 1.0, -1.0, 0.5, -0.5], len(values))
+            axes.plot(values, row + spread, "o", color=SERIES[row], alpha=0.65, markersize=6, markeredgewidth=0)
+            axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2.5)
+        axes.set_yticks(range(len(groups)), [label for label, _ in groups], color=INK)
+        axes.set_ylim(len(groups) - 0.45, -0.55)
+        axes.set_xlim(left=min(0.0, *(float(np.min(values)) for _, values in groups)))
+        _name_axes(axes, x_label, "")
+        axes.grid(visible=False, axis="y")
+        axes.grid(visible=True, axis="x", linewidth=0.8)
+    return svg.text
+
+
+def _draw_line(axes: Axes, line: Series, number: int) -> None:
+    x, y = _thin(line.x), _thin(line.y)
+    colour, dash = SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
+    marker = "o" if np.isfinite(y).sum() <= 16 else None
+    width = 2.2 if number == 0 else 1.7
+    axes.plot(x, y, color=colour, linestyle=dash, linewidth=width, marker=marker, markersize=4, label=line.label)
+    if line.low is not None and line.high is not None:
+        axes.fill_between(x, _thin(line.low), _thin(line.high), color=colour, alpha=0.16, linewidth=0)
+
+
+def _thin(values: Numbers) -> NDArray[np.float64]:
+    """At most `MAX_POINTS` values: means of equal bins, without what is not a number."""
+    array = np.asarray(values, dtype=np.float64)
+    if len(array) <= MAX_POINTS:
+        return array
+    return np.array([_mean(part) for part in np.array_split(array, MAX_POINTS)])
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else float("nan")
+
+
+def _name_axes(axes: Axes, x_label: str, y_label: str) -> None:
+    axes.set_xlabel(x_label)
+    axes.set_title(y_label, loc="left", fontsize=11, color=MUTED, pad=8)
+    axes.grid(visible=True, axis="y", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=3)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_formatter(FuncFormatter(_short))
+
+
+def _short(value: float, _position: int) -> str:
+    for limit, suffix in ((1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            return f"{value / (1e3 if suffix == 'k' else 1e6):g}{suffix}"
+    return f"{value:g}"
+
+
+def _add_legend(figure: MplFigure, axes: Axes, count: int) -> None:
+    columns = 2 if count > 1 else 1
+    figure.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower left",
+        ncols=columns,
+        handlelength=2.6,
+        columnspacing=1.4,
+        labelspacing=0.3,
+    )
+
+
+class _Svg:
+    text = ""
+
+
+@contextmanager
+def _chart(title: str, height: float = SIZE[1]) -> Iterator[tuple[MplFigure, Axes, _Svg]]:
+    """Axes to draw on; when the block ends the drawing stands in the third item's `text`."""
+    svg = _Svg()
+    style: Any = STYLE | {"svg.hashsalt": title}
+    with mpl.rc_context(style):
+        figure = MplFigure(figsize=(SIZE[0], height), layout="constrained", facecolor="none")
+        axes = figure.add_subplot()
+        yield figure, axes, svg
+        file = io.StringIO()
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    svg.text = _for_page(file.getvalue(), title)
+
+
+def _for_page(svg: str, title: str) -> str:
+    """`svg` as an element of a page: its colours and fonts, a text for those who cannot see it, no ids to clash."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"#0d0d[01]\d", lambda match: f"var({VARIABLES[match.group()]})", body)
+    body = re.sub(r"font-family: [^;\"]+", "font-family: inherit", body)
+    body = re.sub(r"<style.*?</style>", "", body, flags=re.DOTALL)
+    body = re.sub(r"\n\s*", " ", body)
+    body = body.replace("xlink:href", "href")
+    used = set(re.findall(r"(?:href=\"|url\()#([\w-]+)", body))
+    body = re.sub(r' id="([\w-]+)"', lambda match: match.group() if match.group(1) in used else "", body)
+    box = re.search(r'viewBox="[^"]+"', body)
+    assert box is not None
+    head = f'<svg {box.group()} role="img" aria-label="{escape(title)}" class="chart" stroke-linejoin="round">'
+    return head + body[body.index(">") + 1 :]

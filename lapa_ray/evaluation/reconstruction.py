@@ -1,0 +1,124 @@
+"""Reconstruction: held-out pairs and their codes → pixel figures of the decoder, beside copy-last and the median frame.
+
+Knows the decoder as a function alone. Sees one batch at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lapa_ray.core.pictures import Screen
+from lapa_ray.evaluation.estimates import Estimate
+from lapa_ray.evaluation.figures import Figure, FigureGroup
+from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
+
+Decoder = Callable[[Tensor], Tensor]
+"""Codes int64 [B, 35] → RGB in [−1, 1], float [B, 3, H, W]."""
+Codes = NDArray[np.integer]
+
+STILL_NOTE = "Nearly free, as most of the picture stands still: read it beside its baselines only."
+CHANGED_NOTE = "On the pixels alone that differ between frame t and frame t+1."
+
+
+class ReconstructionMeter:
+    """Accumulates what the decoder makes of the codes of one episode after the other."""
+
+    def __init__(
+        self, decode: Decoder, palette: NDArray[np.uint8], median_frame: NDArray[np.uint8], *, batch_size: int
+    ) -> None:
+        """`median_frame` uint8 [H, W, 3]; `palette` uint8 [256, 3]."""
+        self._decode, self._palette, self._batch_size = decode, palette, batch_size
+        self._median = chw(median_frame[None])
+        self.model, self.copy_last, self.median = PixelMetrics(), PixelMetrics(), PixelMetrics()
+
+    def update(self, episode_id: int, composites: Screen, codes: Codes, ssim_steps: frozenset[int]) -> None:
+        """Count all pairs of one episode: `composites` uint8 [T+1, H, W], `codes` [T, 35].
+
+        SSIM is counted at `ssim_steps` alone, for it costs more than all else together.
+        """
+        for steps in batches(np.arange(len(codes)), self._batch_size):
+            wanted = np.isin(steps, list(ssim_steps))
+            for part, with_ssim in ((steps[wanted], True), (steps[~wanted], False)):
+                if len(part):
+                    self._update_batch(episode_id, composites, codes, part, with_ssim=with_ssim)
+
+    def _update_batch(
+        self, episode_id: int, composites: Screen, codes: Codes, steps: NDArray[np.int64], *, with_ssim: bool
+    ) -> None:
+        before, after = composites[steps], composites[steps + 1]
+        changed = torch.from_numpy(before != after)
+        true = chw(self._palette[after])
+        predictions = (
+            (self.model, decode_8bit(self._decode, codes[steps])),
+            (self.copy_last, chw(self._palette[before])),
+            (self.median, self._median.expand_as(true)),
+        )
+        for metrics, predicted in predictions:
+            metrics.update(predicted, true, changed, episode_id, with_ssim=with_ssim)
+
+    def figures(self, seed: int, ssim_note: str) -> tuple[Figure, ...]:
+        """All pixel figures, each beside both baselines."""
+        return (
+            self._figure("psnr_db", "PSNR", "dB", PixelMetrics.psnr, seed, STILL_NOTE),
+            self._figure(
+                "changed_psnr_db", "PSNR on changed pixels", "dB", PixelMetrics.changed_psnr, seed, CHANGED_NOTE
+            ),
+            self._figure("ssim", "SSIM", "", PixelMetrics.ssim, seed, ssim_note),
+            self._figure("l1_levels", "L1 error", "levels", PixelMetrics.l1, seed, "Mean absolute error of a channel."),
+        )
+
+    def _figure(
+        self, name: str, label: str, unit: str, measure: Callable[[PixelMetrics, int], Estimate], seed: int, note: str
+    ) -> Figure:
+        return Figure(
+            name=f"reconstruction_{name}",
+            label=label,
+            unit=unit,
+            better="lower" if unit == "levels" else "higher",
+            estimate=measure(self.model, seed),
+            baselines={
+                "copy_last_frame": measure(self.copy_last, seed),
+                "median_frame": measure(self.median, seed),
+            },
+            note=note,
+        )
+
+
+def reconstruction_group(meter: ReconstructionMeter, seed: int, ssim_note: str, data: str) -> FigureGroup:
+    """The figures of the VQ-VAE's pictures."""
+    return FigureGroup(
+        name="reconstruction", title="Reconstruction (VQ-VAE)", data=data, figures=meter.figures(seed, ssim_note)
+    )
+
+
+def median_frame(composites: Screen, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Per-pixel median colour, uint8 [H, W, 3], of `composites` uint8 [N, H, W]."""
+    rows = (np.median(palette[composites[:, row]], axis=0) for row in range(composites.shape[1]))
+    return np.stack(list(rows)).round().astype(np.uint8)
+
+
+def decode_8bit(decode: Decoder, codes: Codes) -> Tensor:
+    """RGB uint8 [B, 3, H, W] on the CPU of `codes` [B, 35]."""
+    with torch.inference_mode():
+        return to_8bit(decode(torch.from_numpy(codes.astype(np.int64)))).cpu()
+
+
+def chw(rgb: NDArray[np.uint8]) -> Tensor:
+    """RGB uint8 [B, H, W, 3] as a tensor [B, 3, H, W]."""
+    return torch.from_numpy(rgb).permute(0, 3, 1, 2)
+
+
+def hwc(rgb: Tensor) -> NDArray[np.uint8]:
+    """A tensor [B, 3, H, W] as RGB uint8 [B, H, W, 3]."""
+    return np.ascontiguousarray(rgb.permute(0, 2, 3, 1).numpy())
+
+
+def batches(indices: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """`indices` in pieces of at most `size`."""
+    for start in range(0, len(indices), size):
+        yield indices[start : start + size]
