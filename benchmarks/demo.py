@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks._memory import PeakMemory
-from benchmarks._result import print_result
+from benchmarks._result import Cell, print_result
 
 CONFIGS = Path(__file__).parents[1] / "tune_configs"
 STAGE_LINE = re.compile(r"\[\d+/\d+\] (\S+)")
@@ -46,8 +46,10 @@ def main() -> int:
 def report(phases: list[Phase]) -> None:
     """Print the table and the JSON."""
     whole = Phase(TOTAL, sum(p.seconds for p in phases), max(p.peak_bytes for p in phases))
-    rows = [{"stage": p.name, "seconds": p.seconds, "peak memory MB": p.peak_bytes / 1e6} for p in (*phases, whole)]
-    figures = {}
+    rows: list[dict[str, Cell]] = [
+        {"stage": p.name, "seconds": p.seconds, "peak memory MB": p.peak_bytes / 1e6} for p in (*phases, whole)
+    ]
+    figures: dict[str, float] = {}
     for phase in (*phases, whole):
         key = re.sub(r"\W+", "_", phase.name)
         figures |= {f"{key}_seconds": round(phase.seconds, 2), f"{key}_peak_mb": round(phase.peak_bytes / 1e6, 1)}
