@@ -1,1 +1,1 @@
-"""Replay: sum tree, buffers, rate limiter. NumPy only."""
+"""Replay: sum tree, frame ring, uniform and prioritised buffers, rate limiter. NumPy only."""

@@ -1,0 +1,69 @@
+"""The samples-per-insert limiter: counts in, permissions out. Pure logic; it knows neither buffer nor clock.
+
+After Reverb's `SampleToInsertRatio` (Cassirer et al. 2021), with one deviation: sampling never runs ahead of what the
+inserts have earned, and only inserts may run ahead, by `error_buffer`. So a run of n inserts ends with one exact number
+of samples, whatever the speeds.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RateLimiter:
+    """Keeps samples ≈ `samples_per_insert` × (inserts − `min_size`).
+
+    `min_size` transitions must be in the buffer before the first sample; they earn no samples.
+    `error_buffer` is how many earned samples may wait before inserts must wait.
+    """
+
+    def __init__(self, samples_per_insert: float, min_size: int, error_buffer: float) -> None:
+        if samples_per_insert <= 0 or min_size < 1 or error_buffer < 0:
+            raise ValueError("samples_per_insert and min_size must be above 0, error_buffer not below 0")
+        self.samples_per_insert = samples_per_insert
+        self.min_size = min_size
+        self.error_buffer = error_buffer
+        self.num_inserts = 0
+        self.num_samples = 0
+        self._num_free_inserts = min_size
+
+    def count_inserts(self, count: int) -> None:
+        """Note `count` transitions inserted."""
+        self.num_inserts += count
+
+    def count_samples(self, count: int) -> None:
+        """Note `count` transitions sampled."""
+        self.num_samples += count
+
+    def allowed_samples(self, size: int) -> int:
+        """How many transitions may be sampled now from a buffer that holds `size`."""
+        return max(0, int(self._earned(self.num_inserts)) - self.num_samples) if size >= self.min_size else 0
+
+    def may_insert(self, count: int, size: int) -> bool:
+        """Whether `count` more inserts keep within the error buffer; always while the buffer is filling."""
+        if size < self.min_size:
+            return True
+        return self._earned(self.num_inserts + count) - self.num_samples <= self.error_buffer
+
+    def forgive_refill(self) -> None:
+        """The buffer was lost: the `min_size` inserts that fill it again earn no samples either."""
+        waiting = (self._earned(self.num_inserts) - self.num_samples) / self.samples_per_insert
+        self._num_free_inserts += self.min_size + int(waiting)
+
+    def get_state(self) -> dict[str, Any]:
+        """The counts; the settings are the caller's."""
+        return {"inserts": self.num_inserts, "samples": self.num_samples, "free_inserts": self._num_free_inserts}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over the counts of another limiter."""
+        self.num_inserts = int(state["inserts"])
+        self.num_samples = int(state["samples"])
+        self._num_free_inserts = int(state["free_inserts"])
+
+    def check_valid(self) -> None:
+        """Raise `AssertionError` if more was sampled than the inserts earned."""
+        assert self.num_samples <= max(0.0, self._earned(self.num_inserts)), "sampled more than earned"
+
+    def _earned(self, num_inserts: int) -> float:
+        """Samples that `num_inserts` inserts have earned; negative before the buffer is filled for the first time."""
+        return self.samples_per_insert * (num_inserts - self._num_free_inserts)
