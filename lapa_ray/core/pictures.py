@@ -47,18 +47,18 @@ class Compositor:
     FRAMES: dict[str, int] = {"max4": 4, "max2": 2, "last": 1}  # noqa: RUF012
 
     def __init__(self, palette: NDArray[np.uint8], composite: Composite = "max4") -> None:
-        self._ranks = luminance_ranks(palette)
-        self._by_rank = np.argsort(self._ranks).astype(np.uint8)
-        self._frames = self.FRAMES[composite]
+        self.ranks = luminance_ranks(palette)
+        self.by_rank = np.argsort(self.ranks).astype(np.uint8)
+        self.num_frames = self.FRAMES[composite]
 
     def __call__(self, screens: Screen) -> Screen:
         """Composite [height, width] of `screens` [n, height, width], n ≥ 1, oldest first."""
-        last = screens[-self._frames :]
+        last = screens[-self.num_frames :]
         if len(last) == 1:
             return last[0].copy()
         # Maximum over ranks; cv2.LUT beats fancy indexing about tenfold and needs 2-D input.
-        ranks = cv2.LUT(last.reshape(-1, screens.shape[-1]), self._ranks).reshape(last.shape)
-        return cv2.LUT(ranks.max(axis=0), self._by_rank)
+        ranks = cv2.LUT(last.reshape(-1, screens.shape[-1]), self.ranks).reshape(last.shape)
+        return cv2.LUT(ranks.max(axis=0), self.by_rank)
 
 
 def shrink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

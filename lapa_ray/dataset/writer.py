@@ -1,0 +1,201 @@
+"""The frame writer: steps of one environment in, Parquet shards of whole episodes out. Knows no environment.
+
+Memory is one row group. A shard appears under its name only when it is whole; what a kill leaves is a `.tmp-` file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from lapa_ray.core.files import TEMPORARY_PREFIX
+from lapa_ray.core.frames import RAM_BYTES, GameInfo, StepFrames
+from lapa_ray.dataset.schema import RESET_STEP, ROW_GROUP_ROWS, frame_schema
+
+ROWS_PER_SHARD = 20_000
+SMALL_COLUMNS = ["episode_id", "step", "action", "executed_action", "reward", "lives", "terminated", "truncated"]
+
+
+class FrameWriter:
+    """Writes the episodes of one environment, one after another, into shards `NAME-00000.parquet`, … of `folder`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        info: GameInfo,
+        name: str,
+        policy: str,
+        compression_level: int = 3,
+        rows_per_shard: int = ROWS_PER_SHARD,
+    ) -> None:
+        """Write below `folder`; names taken there are passed over. `compression_level` is Zstandard's, 1 to 22."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._name = folder, name
+        self._schema = frame_schema(info, policy)
+        self._level, self._rows_per_shard = compression_level, rows_per_shard
+        self._rows = _RowGroup(info.height * info.width)
+        self._shard: _Shard | None = None
+        self._episode_id: int | None = None
+        self._step = RESET_STEP
+        self._frame_index = 0
+        self._ended = False
+
+    def begin_episode(self, episode_id: int) -> None:
+        """Begin an episode; the next append is its reset frame. Raises `ValueError` if another one is open."""
+        if self._episode_id is not None:
+            raise ValueError(f"episode {self._episode_id} has not ended")
+        self._episode_id, self._step, self._frame_index, self._ended = episode_id, RESET_STEP, 0, False
+
+    def append(self, action: int, frames: StepFrames, terminated: bool, truncated: bool) -> None:
+        """Add the frames of one step (of the reset: `NO_ACTION`); the flags hold for its last frame."""
+        if self._episode_id is None or self._ended:
+            raise ValueError("append outside an episode")
+        last = len(frames.rewards) - 1
+        for index in range(last + 1):
+            if self._rows.is_full:
+                self._flush()
+            flags = (terminated and index == last, truncated and index == last)
+            self._rows.add(self._episode_id, self._step, self._frame_index, action, frames, index, flags)
+            self._frame_index += 1
+        self._step += 1
+        self._ended = terminated or truncated
+
+    def end_episode(self) -> None:
+        """End the episode; one that neither terminated nor was truncated is marked truncated at its last frame."""
+        if self._episode_id is None:
+            return
+        if self._frame_index:
+            if not self._ended:
+                self._rows.mark_truncated()
+            self._flush()
+        self._episode_id = None
+        if self._shard is not None and self._shard.num_rows >= self._rows_per_shard:
+            self._close_shard()
+
+    def close(self) -> None:
+        """End the open episode and put the open shard in place. Safe to call again."""
+        self.end_episode()
+        self._close_shard()
+
+    def abort(self) -> None:
+        """Throw the open shard away; shards already in place stay."""
+        self._episode_id = None
+        self._rows.clear()
+        if self._shard is not None:
+            self._shard.discard()
+            self._shard = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.close()
+        else:
+            self.abort()
+
+    def _flush(self) -> None:
+        if self._shard is None:
+            self._shard = _Shard(self._free_path(), self._schema, self._level)
+        self._shard.write(self._rows.to_batch(self._schema))
+        self._rows.clear()
+
+    def _close_shard(self) -> None:
+        if self._shard is not None:
+            self._shard.commit()
+            self._shard = None
+
+    def _free_path(self) -> Path:
+        number = 0
+        while (path := self._folder / f"{self._name}-{number:05d}.parquet").exists():
+            number += 1
+        return path
+
+
+class _RowGroup:
+    """Up to 512 rows, filled in place, handed to Arrow without another copy."""
+
+    def __init__(self, screen_bytes: int) -> None:
+        self._size = 0
+        self._columns: dict[str, np.ndarray[Any, Any]] = {
+            "episode_id": np.empty(ROW_GROUP_ROWS, np.int64),
+            "step": np.empty(ROW_GROUP_ROWS, np.int32),
+            "frame_index": np.empty(ROW_GROUP_ROWS, np.int32),
+            "screen": np.empty((ROW_GROUP_ROWS, screen_bytes), np.uint8),
+            "ram": np.empty((ROW_GROUP_ROWS, RAM_BYTES), np.uint8),
+            "action": np.empty(ROW_GROUP_ROWS, np.int8),
+            "executed_action": np.empty(ROW_GROUP_ROWS, np.int8),
+            "reward": np.empty(ROW_GROUP_ROWS, np.float32),
+            "lives": np.empty(ROW_GROUP_ROWS, np.int8),
+            "terminated": np.empty(ROW_GROUP_ROWS, np.bool_),
+            "truncated": np.empty(ROW_GROUP_ROWS, np.bool_),
+        }
+
+    @property
+    def is_full(self) -> bool:
+        return self._size == ROW_GROUP_ROWS
+
+    def add(
+        self, episode: int, step: int, index: int, action: int, frames: StepFrames, row: int, flags: tuple[bool, bool]
+    ) -> None:
+        values = (episode, step, index, frames.screens[row].reshape(-1), frames.ram[row], action,
+                  frames.executed_actions[row], frames.rewards[row], frames.lives[row], *flags)  # fmt: skip
+        for column, value in zip(self._columns.values(), values, strict=True):
+            column[self._size] = value
+        self._size += 1
+
+    def mark_truncated(self) -> None:
+        self._columns["truncated"][self._size - 1] = True
+
+    def clear(self) -> None:
+        self._size = 0
+
+    def to_batch(self, schema: pa.Schema) -> pa.RecordBatch:
+        return pa.RecordBatch.from_arrays(
+            [_arrow(column[: self._size], schema.field(name).type) for name, column in self._columns.items()],
+            schema=schema,
+        )
+
+
+class _Shard:
+    """One Parquet file under a temporary name until it is whole."""
+
+    def __init__(self, path: Path, schema: pa.Schema, level: int) -> None:
+        self._path = path
+        self._temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
+        self._writer = pq.ParquetWriter(
+            self._temporary,
+            schema,
+            compression="zstd",
+            compression_level=level,
+            use_dictionary=SMALL_COLUMNS,
+            write_statistics=["episode_id", "step", "frame_index"],
+            data_page_size=32 * 2**20,
+            write_page_checksum=True,
+        )
+        self.num_rows = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+        self.num_rows += batch.num_rows
+
+    def commit(self) -> None:
+        self._writer.close()
+        self._temporary.replace(self._path)
+
+    def discard(self) -> None:
+        self._writer.close()
+        self._temporary.unlink(missing_ok=True)
+
+
+def _arrow(column: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:
+    if column.ndim == 2:
+        return pa.FixedSizeBinaryArray.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
+    return pa.array(column, type=kind)
