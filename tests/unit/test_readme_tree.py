@@ -47,7 +47,9 @@ def present() -> set[str]:
 def updated():
     if os.environ.get("LAPA_UPDATE_GOLDEN"):
         text = README.read_text(encoding="utf-8")
-        README.write_text(text.replace(block(), f"\n{tree(sorted(present()), listed())}"), encoding="utf-8")
+        before, _, after = text.partition("## Files")
+        after = after.replace(f"```{block()}```", f"```\n{tree(sorted(present()), listed())}```", 1)
+        README.write_text(f"{before}## Files{after}", encoding="utf-8")
 
 
 def tree(paths: list[str], descriptions: dict[str, str], folder: str = "") -> str:
