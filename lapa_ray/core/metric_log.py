@@ -44,7 +44,7 @@ class MetricLog:
         """Close the file and finish the W&B run."""
         self._file.close()
         if self._run is not None:
-            self._run.finish(quiet=True)
+            self._run.finish()
 
     def __enter__(self) -> Self:
         return self
