@@ -6,6 +6,7 @@ group when they are asked for, their checksums verified.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -175,7 +176,7 @@ def _read_shard(shard: Path) -> tuple[GameInfo, dict[int, EpisodeRows]]:
     group_of_row = np.repeat(np.arange(num_groups), sizes)
     ids, firsts = np.unique(columns["episode_id"], return_index=True)
     bounds = [*sorted(firsts), len(columns["episode_id"])]
-    for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+    for start, stop in itertools.pairwise(bounds):
         rows = {name: column[start:stop] for name, column in columns.items()}
         groups = tuple(int(group) for group in np.unique(group_of_row[start:stop]))
         _check_episode(shard, rows)

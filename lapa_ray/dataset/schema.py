@@ -37,7 +37,7 @@ def frame_schema(info: GameInfo, policy: str) -> pa.Schema:
 
 
 def read_metadata(schema: pa.Schema, source: str) -> tuple[GameInfo, str]:
-    """Game and recording policy from a shard's schema. Raises `LapaError` naming `source` if it is not a frame shard."""
+    """Game and recording policy from a shard's schema. Raises `LapaError` naming `source` if it is none."""
     raw = (schema.metadata or {}).get(METADATA_KEY)
     if raw is None:
         raise LapaError(f"{source}: not a frame shard of lapa_ray (its metadata has no 'lapa_ray' entry); remove it.")

@@ -1,0 +1,171 @@
+"""`extract`: frames + vqvae → codes. Ray Data maps episodes over a pool of actors that hold the VQ-VAE."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from pydantic import PositiveInt
+
+from lapa_ray.actors.cluster import ray_session, require_resources
+from lapa_ray.core.artefact import Artefact, Draft, open_artefact
+from lapa_ray.core.config import Config, Device, RayConfig, StageConfig
+from lapa_ray.core.errors import LapaError, StoppedError
+from lapa_ray.core.pictures import Composite
+from lapa_ray.core.progress import Progress
+from lapa_ray.core.stop import stop_on_signal
+from lapa_ray.dataset.codes import CodeEpisode, codes_path, read_codes, write_codes
+from lapa_ray.dataset.pairs import PairStore
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.evaluation.codes import CodeStatistics
+from lapa_ray.models.colour import PaletteRgb
+from lapa_ray.models.device import resolve_device
+from lapa_ray.models.vqvae import load_vqvae
+from lapa_ray.stages.train_vqvae import check_size
+
+BATCH = 64
+
+
+class ExtractResources(Config):
+    """Where the codes are computed."""
+
+    part_of_identity = False
+
+    num_workers: PositiveInt = 1
+    """Ray Data actors, each with one CPU core (and one GPU where device is cuda)."""
+    device: Device = "auto"
+    """auto is CUDA, else MPS, else CPU."""
+
+
+class ExtractConfig(StageConfig):
+    """Encodes every pair of consecutive frames."""
+
+    frames: Path
+    """Frames artefact to encode."""
+    vqvae: Path
+    """Vqvae artefact to encode with."""
+    resources: ExtractResources = ExtractResources()
+    """Workers and device."""
+    ray: RayConfig = RayConfig()
+    """A local Ray; unused when RAY_ADDRESS names a cluster."""
+
+
+CONFIG = ExtractConfig
+
+
+class EpisodeEncoder:
+    """Encodes whole episodes and writes their files; one of these lives in each actor of the pool."""
+
+    def __init__(self, frames: Path, vqvae: Path, out: Path, device: Device) -> None:
+        artefact = open_artefact(vqvae, "vqvae")
+        self._device = resolve_device(device)
+        self._out = out
+        self._frames = FrameDataset.open(frames)
+        self._composite: Composite = artefact.manifest.config["pairs"]["composite"]
+        self._model = load_vqvae(artefact).to(self._device)
+        self._palette = PaletteRgb(self._frames.info.palette).to(self._device)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Ray Data's call: a column of episode ids in, the number of steps of each out."""
+        return {"num_steps": np.array([self.encode(int(episode)) for episode in batch["episode_id"]])}
+
+    def encode(self, episode_id: int) -> int:
+        """Write the codes of an episode; returns its number of steps."""
+        steps = self._frames.steps(episode_id)
+        store = PairStore([self._frames.composites(episode_id, self._composite)])
+        codes = [self._encode_pairs(store, start) for start in range(0, len(store), BATCH)]
+        episode = CodeEpisode(
+            np.concatenate(codes).astype(np.int16) if codes else np.empty((0, 35), np.int16),
+            steps.actions,
+            steps.executed_actions,
+            steps.rewards,
+            steps.terminated,
+            steps.truncated,
+        )
+        write_codes(self._out, episode_id, episode)
+        return len(episode)
+
+    def _encode_pairs(self, store: PairStore, start: int) -> np.ndarray[Any, Any]:
+        frame_t, frame_t1 = store.batch(np.arange(start, min(start + BATCH, len(store))))
+        pair = (self._palette(torch.from_numpy(part).to(self._device)) for part in (frame_t, frame_t1))
+        return self._model.encode_pair(*pair).cpu().numpy()
+
+
+def run(config: ExtractConfig) -> Artefact:
+    """Encode and write the codes artefact."""
+    frames = FrameDataset.open(config.frames)
+    check_size(frames)
+    vqvae = open_artefact(config.vqvae, "vqvae")
+    load_vqvae(vqvae)
+    check_same_game(frames, vqvae)
+    resolve_device(config.resources.device)
+    draft = Draft.begin(config, "codes", {"frames": frames.artefact, "vqvae": vqvae})
+    missing = [i for i in frames.episode_ids if not codes_path(draft.path, i).exists()]
+    with ray_session(config.ray), stop_on_signal() as stop:
+        done = len(frames.episode_ids) - len(missing)
+        with Progress("extract", len(frames.episode_ids), "episodes", initial=done) as progress:
+            for _ in _encoded(config, missing, draft.path) if missing else ():
+                progress.advance()
+                if stop:
+                    draft.pause()
+                    raise StoppedError("stopped; the episodes encoded so far are kept. Add --resume to continue.")
+    return draft.finish(_figures(frames, vqvae, draft.path))
+
+
+def check_same_game(frames: FrameDataset, vqvae: Artefact) -> None:
+    """Raise `LapaError` if the VQ-VAE was trained on another game than `frames` shows."""
+    game = vqvae.manifest.figures.get("game")
+    if game != frames.info.game:
+        raise LapaError(f"{vqvae.path}: trained on {game}, but {frames.artefact.path} shows {frames.info.game}.")
+
+
+def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Any:
+    import ray.data
+
+    _quieten_ray_data()
+    num_workers = min(config.resources.num_workers, len(episode_ids))
+    use_gpu = config.resources.device == "cuda"
+    require_resources(cpus=num_workers, gpus=num_workers if use_gpu else 0)
+    dataset = ray.data.from_items([{"episode_id": i} for i in episode_ids], override_num_blocks=len(episode_ids))
+    arguments = (config.frames.resolve(), config.vqvae.resolve(), out.resolve(), config.resources.device)
+    encoded = dataset.map_batches(
+        EpisodeEncoder,
+        fn_constructor_args=arguments,
+        batch_size=1,
+        num_cpus=1,
+        num_gpus=1 if use_gpu else 0,
+        compute=ray.data.ActorPoolStrategy(size=num_workers),
+    )
+    return encoded.iter_rows()
+
+
+def _quieten_ray_data() -> None:
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for name in ("ray.data", "ray.data._internal"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _figures(frames: FrameDataset, vqvae: Artefact, folder: Path) -> dict[str, float | int | str | None]:
+    size = int(vqvae.manifest.figures["codebook_size"] or 0)
+    statistics = CodeStatistics(size)
+    num_steps = 0
+    for episode_id in frames.episode_ids:
+        codes = read_codes(codes_path(folder, episode_id)).codes
+        statistics.update(codes)
+        num_steps += len(codes)
+    use = statistics.compute()
+    return {
+        "num_episodes": len(frames.episode_ids),
+        "num_steps": num_steps,
+        "codebook_size": size,
+        "num_actions": len(frames.info.action_meanings),
+        "perplexity": use.perplexity,
+        "codes_used": use.codes_used,
+    }

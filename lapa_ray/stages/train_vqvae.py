@@ -1,0 +1,172 @@
+"""`train-vqvae`: frames → vqvae. Learns a grid of codes for what leads from one frame to the next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from lapa_ray.core.artefact import Artefact, Draft
+from lapa_ray.core.config import Config, RayConfig, StageConfig
+from lapa_ray.core.errors import LapaError, StoppedError
+from lapa_ray.core.pictures import Composite
+from lapa_ray.core.seeds import seed_for
+from lapa_ray.core.stop import stop_on_signal
+from lapa_ray.dataset.pairs import PairStore
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.evaluation.codes import CodeStatistics
+from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
+from lapa_ray.models.colour import PaletteRgb
+from lapa_ray.models.vqvae import HEIGHT, NUM_TOKENS, WIDTH, Vqvae, VqvaeConfig
+from lapa_ray.stages.fit import Figures, FitResources, Share, TrainingConfig, run_fit
+
+HELD_OUT = 0.1
+VALIDATION_BATCH = 64
+
+
+class PairConfig(Config):
+    """Which pictures the pairs are made of."""
+
+    composite: Composite = "max4"
+    """Picture of a step: brightest of its last 4 or 2 frames, or its last frame."""
+    max_memory_gb: float = Field(8.0, gt=0)
+    """Bound on the pictures that one worker holds, GB; 34 kB a step."""
+
+
+class TrainVqvaeConfig(StageConfig):
+    """Trains the VQ-VAE on pairs of consecutive frames; the defaults are the source's final model."""
+
+    frames: Path
+    """Frames artefact to learn from."""
+    pairs: PairConfig = PairConfig()
+    """Pairs."""
+    model: VqvaeConfig = VqvaeConfig()
+    """Network."""
+    learning_rate: float = Field(3e-4, gt=0)
+    """Of Adam."""
+    changed_pixel_weight: float = Field(0.0, ge=0)
+    """Extra weight in the squared error of pixels that change from t to t+1; 0 is the source's plain mean."""
+    training: TrainingConfig = TrainingConfig()
+    """Length and portions."""
+    resources: FitResources = FitResources()
+    """Workers and device."""
+    ray: RayConfig = RayConfig()
+    """A local Ray; unused when RAY_ADDRESS names a cluster."""
+
+
+CONFIG = TrainVqvaeConfig
+
+
+class VqvaeTask:
+    """The VQ-VAE with its data: a worker holds its share of the training episodes, rank 0 the validation split too."""
+
+    def __init__(self, config: TrainVqvaeConfig, share: Share, device: torch.device) -> None:
+        torch.manual_seed(seed_for(config.seed, "model"))
+        self._config, self._device = config, device
+        dataset = FrameDataset.open(config.frames)
+        check_size(dataset)
+        train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
+        self._train = self._load(dataset, train[share.rank :: share.world_size], share)
+        self._held_out = self._load(dataset, held_out, share) if share.rank == 0 else None
+        self._palette = PaletteRgb(dataset.info.palette).to(device)
+        self.model: nn.Module = Vqvae(config.model).to(device)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
+
+    @property
+    def num_items(self) -> int:
+        """Training pairs of this worker."""
+        return len(self._train)
+
+    def loss(self, network: nn.Module, items: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reconstruction error, weighted, plus the quantiser's loss."""
+        frame_t, frame_t1, changed = self._pictures(self._train, items)
+        output = network(frame_t, frame_t1)
+        squared = (output.reconstruction - frame_t1).square().mean(dim=1)
+        weights = 1 + self._config.changed_pixel_weight * changed
+        reconstruction = (weights * squared).sum() / weights.sum()
+        loss = reconstruction + output.quantizer_loss
+        return loss, {"reconstruction_loss": reconstruction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
+
+    @torch.inference_mode()
+    def validate(self) -> Figures:
+        """Loss, PSNR, SSIM beside copy-last, and the use of the codes, over the whole validation split."""
+        assert self._held_out is not None
+        pixels, copy_last = PixelMetrics(), PixelMetrics()
+        codes = CodeStatistics(self._config.model.quantizer.codebook_size, NUM_TOKENS)
+        total, count = 0.0, len(self._held_out)
+        for start in range(0, count, VALIDATION_BATCH):
+            items = np.arange(start, min(start + VALIDATION_BATCH, count))
+            frame_t, frame_t1, changed = self._pictures(self._held_out, items)
+            output = self.model(frame_t, frame_t1)
+            squared = (output.reconstruction - frame_t1).square().mean(dim=1)
+            weights = 1 + self._config.changed_pixel_weight * changed
+            total += len(items) * float((weights * squared).sum() / weights.sum() + output.quantizer_loss)
+            predicted, true = to_8bit(output.reconstruction), to_8bit(frame_t1)
+            pixels.update(predicted, true, changed, with_ssim=True)
+            copy_last.update(to_8bit(frame_t), true, changed)
+            codes.update(output.codes.cpu().numpy())
+        return {"loss": total / count} | _values(pixels, copy_last, codes)
+
+    def _pictures(self, store: PairStore, items: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+        """Pictures t and t+1, RGB [B, 3, 210, 160], and where they differ, bool [B, 210, 160]."""
+        index_t, index_t1 = (torch.from_numpy(part).to(self._device) for part in store.batch(items))
+        return self._palette(index_t), self._palette(index_t1), index_t != index_t1
+
+    def _load(self, dataset: FrameDataset, episode_ids: list[int], share: Share) -> PairStore:
+        if not episode_ids:
+            raise LapaError(f"{dataset.artefact.path}: fewer training episodes than the {share.world_size} workers.")
+        pairs = self._config.pairs
+        return PairStore.load(dataset, episode_ids, pairs.composite, pairs.max_memory_gb)
+
+
+def check_size(dataset: FrameDataset) -> None:
+    """Raise `LapaError` unless the screens are of the size that the network takes."""
+    if (dataset.info.height, dataset.info.width) != (HEIGHT, WIDTH):
+        raise LapaError(
+            f"{dataset.artefact.path}: screens of {dataset.info.height}×{dataset.info.width}; "
+            f"the VQ-VAE takes {HEIGHT}×{WIDTH}."
+        )
+
+
+def run(config: TrainVqvaeConfig) -> Artefact:
+    """Train and write the vqvae artefact."""
+    dataset = FrameDataset.open(config.frames)
+    check_size(dataset)
+    train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
+    draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact})
+    with stop_on_signal() as stop:
+        result = run_fit(
+            "train-vqvae", config, lambda share, device: VqvaeTask(config, share, device), draft.path, stop
+        )
+    if not result.finished:
+        draft.pause()
+        raise StoppedError(f"stopped at update {result.update} of {result.num_updates}; add --resume to continue.")
+    return draft.finish(
+        {
+            "num_updates": result.num_updates,
+            "num_train_episodes": len(train),
+            "num_validation_episodes": len(held_out),
+            "game": dataset.info.game,
+            "codebook_size": config.model.quantizer.codebook_size,
+            **{f"val_{name}": value for name, value in result.figures.items()},
+        }
+    )
+
+
+def _values(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistics) -> Figures:
+    use = codes.compute()
+    figures = {
+        "psnr_db": pixels.psnr().value,
+        "copy_last_psnr_db": copy_last.psnr().value,
+        "changed_psnr_db": pixels.changed_psnr().value,
+        "copy_last_changed_psnr_db": copy_last.changed_psnr().value,
+        "ssim": pixels.ssim().value,
+        "perplexity": use.perplexity,
+    }
+    return {name: float("nan") if v is None else v for name, v in figures.items()} | {"codes_used": use.codes_used}
