@@ -198,7 +198,7 @@ def _for_page(svg: str, title: str) -> str:
     body = re.sub(r"\n\s*", " ", body)
     body = body.replace("xlink:href", "href")
     used = set(re.findall(r"(?:href=\"|url\()#([\w-]+)", body))
-    body = re.sub(r' id="([\w-]+)"', lambda match: match.group() if match.group(1) in used else "", body)
+    body = re.sub(r' id="([^"]+)"', lambda match: match.group() if match.group(1) in used else "", body)
     box = re.search(r'viewBox="[^"]+"', body)
     assert box is not None
     head = f'<svg {box.group()} role="img" aria-label="{escape(title)}" class="chart" stroke-linejoin="round">'

@@ -75,9 +75,9 @@ class Exhibits:
     def load(cls, path: Path) -> Exhibits:
         """Read `path`. Raises `LapaError` if it is damaged."""
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise LapaError(f"{path}: damaged ({error}); make the evaluation again.") from error
 
 

@@ -170,9 +170,9 @@ def describe_verdict(figure: Figure) -> str:
         return "No baseline to compare with." if figure.estimate.value is not None else "Not measured."
     name = BASELINES[key]
     return {
-        "beats": f"Beats the baseline ({name}).",
+        "beats": f"Beats the baseline: {name}.",
         "overlaps": f"Better than the baseline ({name}), but the intervals overlap.",
-        "equal": f"Level with the baseline ({name}).",
-        "below": f"Below the baseline ({name}).",
+        "equal": f"Level with the baseline: {name}.",
+        "below": f"Below the baseline: {name}.",
         "none": "Not measured.",
     }[figure.verdict()]

@@ -35,3 +35,9 @@ def colour(shares: NDArray[np.floating]) -> Rgb:
     """Shares in [0, 1] [...] as RGB uint8 [..., 3], from black over red to light yellow; beyond 1 as 1."""
     table = mpl.colormaps["inferno"]
     return (table(np.clip(shares, 0, 1))[..., :3] * 255).round().astype(np.uint8)
+
+
+def code_matrix(counts: NDArray[np.integer]) -> Rgb:
+    """Counts [positions, codes] as a picture uint8 [positions, codes, 3]: each row's shares, on a square-root scale."""
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return colour(np.sqrt(shares / max(float(shares.max()), 1e-9)))

@@ -46,7 +46,7 @@ def test_the_hardest_baseline_counts() -> None:
     both = {"copy_last_frame": estimate(28.0), "median_frame": estimate(20.0)}
     assert figure(estimate(25.0), "higher", **both).best_baseline() == "copy_last_frame"
     assert figure(estimate(25.0), "lower", **both).best_baseline() == "median_frame"
-    assert describe_verdict(figure(estimate(25.0), "higher", **both)) == "Below the baseline (copy-last frame)."
+    assert describe_verdict(figure(estimate(25.0), "higher", **both)) == "Below the baseline: copy-last frame."
 
 
 @pytest.mark.parametrize(
