@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib import import_module
 
 from lapa_ray import __version__
@@ -49,13 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_stage(name: str, arguments: list[str]) -> int:
+    from lapa_ray.core.artefact import withdrawn_if_refused
     from lapa_ray.core.command_line import parse_config
+    from lapa_ray.core.config import StageConfig
     from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
 
     stage = import_module(f"lapa_ray.stages.{STAGES[name][0]}")
     try:
         arguments = _positional(name, arguments)
-        stage.run(parse_config(stage.CONFIG, arguments, prog=f"lapa-ray {name}", summary=f"{STAGES[name][1]}."))
+        config = parse_config(stage.CONFIG, arguments, prog=f"lapa-ray {name}", summary=f"{STAGES[name][1]}.")
+        with withdrawn_if_refused(config.out) if isinstance(config, StageConfig) else nullcontext():
+            stage.run(config)
     except AlreadyWholeError as whole:
         print(whole)
     except LapaError as error:

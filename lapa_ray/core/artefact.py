@@ -11,7 +11,8 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -38,6 +39,7 @@ SCHEMA_VERSIONS: dict[str, int] = {
 }
 MANIFEST = "manifest.json"
 RUN = "run.json"
+RUN_SECONDS = ".seconds.json"
 METRICS = "metrics.jsonl"
 MIN_FREE_BYTES = 64 * 2**20
 PACKAGES = ("lapa-ray", "ray", "torch", "gymnasium", "ale-py", "numpy", "pyarrow", "vector-quantize-pytorch")
@@ -156,18 +158,41 @@ class Draft:
 
     def pause(self) -> None:
         """Note the time spent so far, so that a resumed run tells the whole of it."""
-        write_json(self.path / ".seconds.json", {"seconds": self._seconds()})
+        write_json(self.path / RUN_SECONDS, {"seconds": self._seconds()})
 
     def finish(self, figures: Mapping[str, float | int | str | None]) -> Artefact:
         """Write the manifest: from here on the artefact is whole."""
         fields = self.run.model_dump(mode="json") | {"figures": _finite(figures), "seconds": round(self._seconds(), 2)}
         manifest = Manifest.model_validate(fields)
         write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))
-        (self.path / ".seconds.json").unlink(missing_ok=True)
+        (self.path / RUN_SECONDS).unlink(missing_ok=True)
         return Artefact(self.path, manifest)
 
     def _seconds(self) -> float:
         return self._seconds_before + time.monotonic() - self._start
+
+
+@contextmanager
+def withdrawn_if_refused(path: Path) -> Iterator[None]:
+    """Take back, on a `LapaError` inside the block, a run that began in it at `path` and made nothing yet.
+
+    Bad input that shows only after `Draft.begin`, such as a GPU that Ray does not have, so writes nothing either.
+    """
+    folder_stood, run_stood = path.exists(), (path / RUN).exists()
+    try:
+        yield
+    except LapaError:
+        if not run_stood and _is_barren(path):
+            shutil.rmtree(path)
+            if folder_stood:
+                path.mkdir()
+        raise
+
+
+def _is_barren(path: Path) -> bool:
+    """Whether a run lies at `path` that has made nothing: no file but `run.json` has anything in it."""
+    files = [file for file in path.rglob("*") if file.is_file() and file.stat().st_size]
+    return [file for file in files if file != path / RUN_SECONDS] == [path / RUN]
 
 
 def identity_hash(kind: str, identity_config: Mapping[str, Any], parents: Mapping[str, Artefact]) -> str:
@@ -315,7 +340,7 @@ def _check_schema_version(path: Path, content: Any) -> None:
 
 def _seconds_spent(path: Path) -> float:
     try:
-        return float(json.loads((path / ".seconds.json").read_text())["seconds"])
+        return float(json.loads((path / RUN_SECONDS).read_text())["seconds"])
     except (OSError, ValueError, KeyError):
         return 0.0
 

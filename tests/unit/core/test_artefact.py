@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lapa_ray.core import artefact as artefact_module
-from lapa_ray.core.artefact import Draft, check_same_parent, open_artefact, read_run
+from lapa_ray.core.artefact import Draft, check_same_parent, open_artefact, read_run, withdrawn_if_refused
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
 from tests.support.configs import BakeConfig, NetworkConfig
 
@@ -224,6 +224,50 @@ def test_mixed_up_parents_are_refused(config, frames, tmp_path):
     assert str(frames.path) in two_lines_at_most(error)
     with pytest.raises(LapaError, match="it names no vqvae"):
         check_same_parent(child, "vqvae", other)
+
+
+def refuse(config, *payload: str) -> None:
+    """A stage that begins, writes `payload` and then finds its input bad."""
+    with pytest.raises(LapaError, match="no GPU"):
+        _refuse(config, payload)
+
+
+def _refuse(config, payload):
+    with withdrawn_if_refused(config.out):
+        draft = Draft.begin(config, "vqvae")
+        (draft.path / "metrics.jsonl").touch()
+        for name in payload:
+            (draft.path / name).write_text("x")
+        raise LapaError("no GPU")
+
+
+def test_a_run_that_is_refused_before_it_made_anything_is_taken_back(config):
+    refuse(config)
+    assert not config.out.exists()
+    config.out.mkdir()
+    refuse(config)
+    assert list(config.out.iterdir()) == []
+
+
+def test_a_run_that_made_something_or_stood_before_is_kept(config):
+    refuse(config, "last.pt")
+    assert set(files(config.out)) == {"run.json", "metrics.jsonl", "last.pt"}
+    (config.out / "last.pt").unlink()
+    refuse(config.model_copy(update={"resume": True}))
+    assert set(files(config.out)) == {"run.json", "metrics.jsonl"}
+
+
+def test_a_folder_of_runs_is_not_taken_for_a_run(config):
+    Draft.begin(config.model_copy(update={"out": config.out / "inner"}), "vqvae")
+    with pytest.raises(LapaError, match="holds something else"), withdrawn_if_refused(config.out):
+        Draft.begin(config, "vqvae")
+    assert set(files(config.out)) == {"inner/run.json"}
+
+
+def test_another_error_leaves_the_run_to_be_looked_at(config):
+    with pytest.raises(ZeroDivisionError), withdrawn_if_refused(config.out):
+        raise ZeroDivisionError(Draft.begin(config, "vqvae"))
+    assert set(files(config.out)) == {"run.json"}
 
 
 @pytest.fixture
