@@ -16,6 +16,7 @@ from pathlib import Path
 
 import ray
 
+from lapa_ray.actors.faults import worker_faults_named
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 
@@ -28,10 +29,12 @@ LOCAL_ADDRESSES = {"", "local"}
 def ray_session(config: RayConfig) -> Iterator[None]:
     """Ray for the length of the block, stopped on every way out. Joins a session that this process already has.
 
-    Raises `LapaError` within seconds if RAY_ADDRESS names a cluster that does not answer.
+    Raises `LapaError` within seconds if RAY_ADDRESS names a cluster that does not answer, and in place of Ray's
+    errors where a worker raised it.
     """
     if ray.is_initialized():
-        yield
+        with worker_faults_named():
+            yield
         return
     address = cluster_address()
     try:
@@ -39,7 +42,8 @@ def ray_session(config: RayConfig) -> Iterator[None]:
             _start_local(config)
         else:
             _connect(address)
-        yield
+        with worker_faults_named():
+            yield
     finally:
         ray.shutdown()
 

@@ -1,0 +1,43 @@
+"""Faults that happen in Ray's workers → the error that the user can mend. Ray wraps, pickles and retells them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ray.exceptions import RayError
+
+from lapa_ray.core.errors import LapaError
+
+_LAPA_ERROR = re.compile(
+    r"lapa_ray\.core\.errors\.\w*LapaError: (.+(?:\n(?!\s|$|The above|During handling|Traceback).+)?)"
+)
+_NO_SPACE = re.compile(r"OSError: (\[Errno (?:28|122)\][^\n]*)")
+
+
+@contextmanager
+def worker_faults_named() -> Iterator[None]:
+    """Raise the `LapaError` that a worker raised instead of Ray's wrapping of it; other errors pass as they are."""
+    try:
+        yield
+    except RayError as error:
+        named = named_fault(error)
+        if named is None:
+            raise
+        raise named from error
+
+
+def named_fault(error: BaseException) -> LapaError | None:
+    """The fault of the user's inside `error`, or None."""
+    inside: BaseException | None = error
+    while inside is not None:
+        if isinstance(inside, LapaError) and not isinstance(inside, RayError):  # Ray makes classes that are both
+            return LapaError(str(inside))
+        inside = getattr(inside, "cause", None) or inside.__cause__
+    text = str(error)
+    if found := _LAPA_ERROR.search(text):
+        return LapaError(found[1])
+    if found := _NO_SPACE.search(text):
+        return LapaError(f"no disk space ({found[1]}); nothing finished was harmed. Make room, then add --resume.")
+    return None

@@ -1,0 +1,42 @@
+"""ε-greedy play of a Q-network on the CPU: stacks in, actions out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lapa_ray.models.q_network import QNetwork
+
+Weights = Mapping[str, NDArray[np.float32]]
+
+
+class EpsilonGreedy:
+    """Acts greedily by `network`, at random with probability ε; None plays at random always."""
+
+    def __init__(self, network: QNetwork | None, num_actions: int) -> None:
+        self._network = network.eval() if network is not None else None
+        self._num_actions = num_actions
+
+    def load(self, weights: Weights) -> None:
+        """Take over the weights of a network of the same shape."""
+        if self._network is not None:
+            self._network.load_state_dict({name: torch.tensor(value) for name, value in weights.items()})
+
+    def act(
+        self, stacks: NDArray[np.uint8], epsilon: float, generators: list[np.random.Generator]
+    ) -> NDArray[np.int64]:
+        """Actions int64 [K] for stacks uint8 [K, k, 84, 84]; each environment draws from its own generator."""
+        explores = np.array([generator.random() < epsilon for generator in generators])
+        chosen = np.array([generator.integers(self._num_actions) for generator in generators], dtype=np.int64)
+        if self._network is None or explores.all():
+            return chosen
+        greedy = self._network.greedy(torch.from_numpy(stacks)).numpy()
+        return np.where(explores, chosen, greedy)
+
+
+def to_weights(network: QNetwork) -> dict[str, NDArray[np.float32]]:
+    """The network's weights as NumPy arrays, as they travel to the workers."""
+    return {name: value.detach().float().cpu().numpy().copy() for name, value in network.state_dict().items()}
