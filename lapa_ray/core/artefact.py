@@ -190,9 +190,9 @@ def withdrawn_if_refused(path: Path) -> Iterator[None]:
 
 
 def _is_barren(path: Path) -> bool:
-    """Whether a run lies at `path` that has made nothing: no file but `run.json` has anything in it."""
+    """Whether a run lies at `path` that has made nothing: no file but `run.json`, of runs inside it too, says a thing."""
     files = [file for file in path.rglob("*") if file.is_file() and file.stat().st_size]
-    return [file for file in files if file != path / RUN_SECONDS] == [path / RUN]
+    return (path / RUN).exists() and all(file.name in {RUN, RUN_SECONDS} for file in files)
 
 
 def identity_hash(kind: str, identity_config: Mapping[str, Any], parents: Mapping[str, Artefact]) -> str:

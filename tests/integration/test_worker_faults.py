@@ -32,7 +32,7 @@ def run_locally(kind: str) -> None:
     raise LapaError(TWO_LINES) if kind == "user's" else ZeroDivisionError()
 
 
-@pytest.mark.filterwarnings("ignore:.*use_push_based_shuffle:DeprecationWarning")  # Ray Data warns of its own default
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data warns of its own defaults
 def test_faults_of_workers_are_named():
     with ray_session(RayConfig(num_cpus=1, object_store_mb=80)):
         for run in (run_task, run_in_data):
