@@ -190,7 +190,7 @@ def withdrawn_if_refused(path: Path) -> Iterator[None]:
 
 
 def _is_barren(path: Path) -> bool:
-    """Whether a run lies at `path` that has made nothing: no file but `run.json`, of runs inside it too, says a thing."""
+    """Whether a run lies at `path` that made nothing: no file but `run.json` (of runs inside it too) has content."""
     files = [file for file in path.rglob("*") if file.is_file() and file.stat().st_size]
     return (path / RUN).exists() and all(file.name in {RUN, RUN_SECONDS} for file in files)
 
