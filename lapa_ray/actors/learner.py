@@ -24,7 +24,7 @@ from lapa_ray.actors.policy import to_weights
 from lapa_ray.core.config import Config, Device, Fraction
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import seed_for
-from lapa_ray.models.checkpoint import read_checkpoint, write_checkpoint
+from lapa_ray.models.checkpoint import load_checkpoint, save_checkpoint
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.chunk import Batch
@@ -160,15 +160,15 @@ class Learner:
 
     def save(self, path: Path, extra: dict[str, Any]) -> None:
         """Write network, target, optimiser, random state and count, with `extra`, by rename."""
-        write_checkpoint(path, {**self.get_state(), **extra})
+        save_checkpoint(path, {**self.get_state(), **extra})
 
     def save_weights(self, path: Path) -> None:
         """Write the network's weights alone, by rename."""
-        write_checkpoint(path, {"model": {name: value.cpu() for name, value in self._network.state_dict().items()}})
+        save_checkpoint(path, {name: value.cpu() for name, value in self._network.state_dict().items()})
 
     def load(self, path: Path) -> None:
         """Take over a checkpoint. Raises `LapaError` if it is missing or damaged."""
-        self.set_state(read_checkpoint(path))
+        self.set_state(load_checkpoint(path))
 
     def get_state(self) -> dict[str, Any]:
         """Everything that the next update depends on, but the buffer."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lapa_ray.core.artefact import Artefact
 from lapa_ray.core.config import Config
 from lapa_ray.core.pictures import OBS_SIZE
-from lapa_ray.models.checkpoint import load_weights, read_checkpoint
+from lapa_ray.models.checkpoint import load_checkpoint, load_weights
 
 Channels = Annotated[tuple[int, ...], Field(min_length=3, max_length=3)]
 KERNELS, STRIDES = (8, 4, 3), (4, 2, 1)
@@ -68,5 +68,5 @@ def load_agent(artefact: Artefact) -> QNetwork:
     config = artefact.manifest.config
     path = weights_path(artefact.path, use_per=bool(config["use_per"]))
     network = QNetwork(int(artefact.manifest.figures["num_actions"] or 0), QNetworkConfig(**config["network"]))
-    load_weights(network, read_checkpoint(path), path)
+    load_weights(network, load_checkpoint(path), path)
     return network.eval()

@@ -187,7 +187,7 @@ class Fit:
         self._task.optimizer.step()
         self._update += 1
         if self._update % self._config.training.log_period_updates == 0:
-            _write(log, self._update, {"loss": value, **{name: float(part) for name, part in parts.items()}})
+            _write(log, self._update, {"train_loss": value, **{name: float(part) for name, part in parts.items()}})
         on_update(self._update, f"loss {value:.4g}")
         if self._update % self._updates_per_epoch == 0:
             self._end_epoch(epoch, log)
