@@ -83,7 +83,7 @@ def render_page(sources: list[Source], evaluation: Evaluation, exhibits: Exhibit
         "marks": MARKS,
     }
     template = environment.get_template("report.html.j2")
-    return template.render(
+    html = template.render(
         made=made,
         sources=sources,
         evaluation=evaluation,
@@ -100,6 +100,7 @@ def render_page(sources: list[Source], evaluation: Evaluation, exhibits: Exhibit
         limits=limits(evaluation),
         horizons=[(title, Markup(svg)) for title, svg in horizon_charts(evaluation)],
     )
+    return html.strip() + "\n"
 
 
 def _summary(evaluation: Evaluation) -> dict[str, Any]:

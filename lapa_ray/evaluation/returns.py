@@ -5,6 +5,7 @@ Random play draws each action uniformly, as `record` does with `policy: random`.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from lapa_ray.core.seeds import generator_for, seed_for
@@ -13,16 +14,17 @@ from lapa_ray.evaluation.estimates import Estimate, PooledRatio
 from lapa_ray.evaluation.figures import Figure, FigureGroup
 
 
-def play_random_episode(environment: Environment, seed: int, number: int) -> tuple[float, int]:
-    """Raw score and number of steps of random episode `number`; `seed` fixes the game and the actions."""
+def play_random_episode(environment: Environment, seed: int, number: int, max_steps: int | None = None) -> float:
+    """Raw score of random episode `number`, of `max_steps` at most; `seed` fixes the game and the actions."""
     generator = generator_for(seed, "random play", number)
     environment.reset(seed_for(seed, "random episode", number))
-    score, num_steps = 0.0, 0
-    while True:
+    score = 0.0
+    for _ in itertools.islice(itertools.count(), max_steps):
         step = environment.step(int(generator.integers(environment.num_actions)))
-        score, num_steps = score + step.reward, num_steps + 1
-        if step.terminated or step.truncated:
-            return score, num_steps
+        score += step.reward
+        if step.is_last:
+            break
+    return score
 
 
 def mean_return(returns: Sequence[float], seed: int) -> Estimate:

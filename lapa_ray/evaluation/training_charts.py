@@ -46,13 +46,31 @@ SPECS: dict[str, tuple[ChartSpec, ...]] = {
         ChartSpec("Speed", "steps/s and updates/s", (("steps_per_s", "steps/s"), ("updates_per_s", "updates/s"))),
     ),
     "vqvae": (
-        ChartSpec("Loss", "loss", (("train_loss", "training"), ("val_loss", "validation"))),
+        ChartSpec("Loss", "loss", (("train_loss", "training"), ("val_loss", "validation split"))),
         ChartSpec("Perplexity", "perplexity, codes", (("val_perplexity", "validation split"),)),
-        ChartSpec("PSNR", "PSNR, dB", (("val_psnr_db", "validation split"),)),
+        ChartSpec("PSNR", "PSNR, dB", (("val_psnr_db", "VQ-VAE"), ("val_copy_last_psnr_db", "copy-last frame"))),
+        ChartSpec(
+            "PSNR on changed pixels",
+            "PSNR, changed pixels, dB",
+            (("val_changed_psnr_db", "VQ-VAE"), ("val_copy_last_changed_psnr_db", "copy-last frame")),
+        ),
+        ChartSpec("SSIM", "SSIM", (("val_ssim", "validation split"),)),
+        ChartSpec("Quantiser's loss", "loss", (("quantizer_loss", "training"),)),
     ),
     "world_model": (
-        ChartSpec("Loss", "cross-entropy, nats", (("train_loss", "training"), ("val_loss", "validation"))),
-        ChartSpec("Accuracy", "token accuracy", (("val_accuracy", "validation split"),), percent=True),
+        ChartSpec(
+            "Loss", "cross-entropy, nats a token", (("train_loss", "training"), ("val_loss", "validation split"))
+        ),
+        ChartSpec(
+            "Accuracy",
+            "token accuracy",
+            (
+                ("val_accuracy", "validation split"),
+                ("accuracy", "training"),
+                ("val_copy_last_accuracy", "copy-last codes"),
+            ),
+            percent=True,
+        ),
     ),
 }
 

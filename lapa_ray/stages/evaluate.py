@@ -1,0 +1,218 @@
+"""`evaluate`: agent, frames, vqvae, codes, world_model → evaluation. Every figure beside its trivial baselines.
+
+Measures on the held-out 10 % of the episodes, which lie inside the 20 % that the world model never saw.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor
+
+from lapa_ray.core.artefact import Artefact, Draft, check_same_parent, open_artefact
+from lapa_ray.core.config import NOT_IDENTITY, Device, StageConfig
+from lapa_ray.core.errors import StoppedError
+from lapa_ray.core.files import write_json
+from lapa_ray.core.metric_log import MetricLog
+from lapa_ray.core.pictures import Composite
+from lapa_ray.core.progress import Progress
+from lapa_ray.core.stop import StopRequest, stop_on_signal
+from lapa_ray.dataset.codes import CodeDataset
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
+from lapa_ray.evaluation.figures import Evaluation, FigureGroup
+from lapa_ray.evaluation.measurement import Measurement, Models, Sampling
+from lapa_ray.evaluation.returns import play_random_episode, returns_group
+from lapa_ray.models.device import resolve_device
+from lapa_ray.models.vqvae import load_vqvae
+from lapa_ray.models.world_model import load_world_model
+from lapa_ray.stages.train_vqvae import HELD_OUT as VQVAE_HELD_OUT
+from lapa_ray.stages.train_vqvae import PairConfig
+from lapa_ray.stages.train_world_model import HELD_OUT as WORLD_MODEL_HELD_OUT
+
+FIGURES, PICTURES = "figures.json", "pictures.npz"
+
+
+class EvaluateConfig(StageConfig):
+    """Measures every model on episodes that none of them was trained on."""
+
+    frames: Path
+    """Frames artefact to measure on."""
+    vqvae: Path
+    """Vqvae artefact that made the codes."""
+    codes: Path
+    """Codes artefact of these frames."""
+    world_model: Path
+    """World_model artefact that was trained on these codes."""
+    agent: Path | None = None
+    """Agent artefact that recorded the frames; without one no return is measured."""
+    horizon: int = Field(15, ge=1, le=1000)
+    """Length of an open-loop rollout, agent steps."""
+    num_rollouts: PositiveInt = 500
+    """Open-loop rollouts, evenly spaced over the held-out steps."""
+    num_pictured_rollouts: PositiveInt = 64
+    """Rollouts of these that are decoded to pictures and measured in dB."""
+    num_ssim_pairs: PositiveInt = 500
+    """Pairs on which SSIM is measured, evenly spaced; it costs about 20 ms a picture on a CPU core."""
+    num_random_episodes: PositiveInt = 30
+    """Episodes of random play that the agent's return is compared with."""
+    batch_size: Annotated[PositiveInt, NOT_IDENTITY] = 64
+    """Pictures or rollouts that go through a network at once."""
+    device: Annotated[Device, NOT_IDENTITY] = "auto"
+    """auto is CUDA, else MPS, else CPU."""
+
+
+CONFIG = EvaluateConfig
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The artefacts that are measured, known to belong together."""
+
+    frames: FrameDataset
+    codes: CodeDataset
+    vqvae: Artefact
+    world_model: Artefact
+    agent: Artefact | None
+
+    @classmethod
+    def open(cls, config: EvaluateConfig) -> Chain:
+        """Open all. Raises `LapaError` if one is not whole or was not made from the others."""
+        frames, codes = FrameDataset.open(config.frames), CodeDataset.open(config.codes)
+        vqvae, world_model = open_artefact(config.vqvae, "vqvae"), open_artefact(config.world_model, "world_model")
+        agent = None if config.agent is None else open_artefact(config.agent, "agent")
+        check_same_parent(codes.artefact, "frames", frames.artefact)
+        check_same_parent(codes.artefact, "vqvae", vqvae)
+        check_same_parent(world_model, "codes", codes.artefact)
+        if agent is not None:
+            check_same_parent(frames.artefact, "agent", agent)
+        return cls(frames, codes, vqvae, world_model, agent)
+
+    @property
+    def parents(self) -> dict[str, Artefact]:
+        """By role."""
+        agent = {} if self.agent is None else {"agent": self.agent}
+        made = {"vqvae": self.vqvae, "codes": self.codes.artefact, "world_model": self.world_model}
+        return {**agent, "frames": self.frames.artefact, **made}
+
+    def split(self) -> tuple[list[int], list[int]]:
+        """Training episodes of the world model, and the held-out ones that no model was trained on."""
+        _, held_out = split_episodes(self.frames.episode_ids, min(VQVAE_HELD_OUT, WORLD_MODEL_HELD_OUT))
+        training, _ = split_episodes(self.frames.episode_ids, WORLD_MODEL_HELD_OUT)
+        return training, held_out
+
+    @property
+    def composite(self) -> Composite:
+        """The pictures that the VQ-VAE was trained with."""
+        return PairConfig(**self.vqvae.manifest.config["pairs"]).composite
+
+    @property
+    def codebook_size(self) -> int:
+        """Codes are below this."""
+        return int(self.vqvae.manifest.config["model"]["quantizer"]["codebook_size"])
+
+    def sampling(self, config: EvaluateConfig) -> Sampling:
+        """How the held-out data are measured."""
+        return Sampling(
+            composite=self.composite,
+            codebook_size=self.codebook_size,
+            horizon=config.horizon,
+            num_rollouts=config.num_rollouts,
+            num_pictured_rollouts=config.num_pictured_rollouts,
+            num_ssim_pairs=config.num_ssim_pairs,
+            batch_size=config.batch_size,
+        )
+
+    def environment(self) -> AtariEnvConfig:
+        """The game as it was recorded; what an import does not tell is the default."""
+        info = self.frames.info
+        told = {"game": info.game, "frame_skip": info.frame_skip, "sticky_probability": info.sticky_probability}
+        return AtariEnvConfig(**(told | self.frames.artefact.manifest.config.get("env", {})))
+
+    def max_steps(self) -> int | None:
+        """Agent steps after which recorded episodes were truncated, if they were."""
+        return self.frames.artefact.manifest.config.get("max_steps")
+
+
+def run(config: EvaluateConfig) -> Artefact:
+    """Measure and write the evaluation artefact."""
+    chain = Chain.open(config)
+    models, split = load_models(chain, resolve_device(config.device)), chain.split()
+    draft = Draft.begin(config, "evaluation", chain.parents)
+    measurement = Measurement(chain.frames, chain.codes, models, split, chain.sampling(config))
+    with stop_on_signal() as stop, MetricLog(draft.metrics_path, "evaluate", config.wandb, draft.run.config) as log:
+        _measure(measurement, stop)
+        recorded, random = _returns(chain, config, stop)
+        group = _returns_group(chain, recorded, random, config.seed)
+        evaluation = _evaluation(chain, measurement, group, config.seed)
+        figures = evaluation.manifest_figures()
+        log.write(0, {name: value for name, value in figures.items() if isinstance(value, int | float)})
+    measurement.exhibits(recorded, random).save(draft.path / PICTURES)
+    write_json(draft.path / FIGURES, evaluation.model_dump(mode="json"))
+    return draft.finish(figures)
+
+
+def load_models(chain: Chain, device: torch.device) -> Models:
+    """VQ-VAE and world model on `device`, as functions of CPU tensors."""
+    vqvae, world_model = load_vqvae(chain.vqvae).to(device), load_world_model(chain.world_model).to(device)
+    return Models(decode=_on(device, vqvae.decode), dynamics=_on(device, world_model))
+
+
+def _on(device: torch.device, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda *tensors: function(*(tensor.to(device) for tensor in tensors))
+
+
+def _measure(measurement: Measurement, stop: StopRequest) -> None:
+    with Progress("evaluate: models", measurement.num_steps, "steps") as progress:
+        for num_steps in measurement.run():
+            progress.advance(num_steps)
+            _raise_if(stop)
+
+
+def _returns(chain: Chain, config: EvaluateConfig, stop: StopRequest) -> tuple[list[float], list[float]]:
+    """Scores of the recorded episodes and of random play; both empty without an agent."""
+    if chain.agent is None:
+        return [], []
+    recorded = [chain.frames.episode_return(episode) for episode in chain.frames.episode_ids]
+    environment, random = AtariEnv(chain.environment()), []
+    with Progress("evaluate: random play", config.num_random_episodes, "episodes") as progress:
+        for number in range(config.num_random_episodes):
+            random.append(play_random_episode(environment, config.seed, number, chain.max_steps()))
+            progress.advance()
+            _raise_if(stop)
+    return recorded, random
+
+
+def _returns_group(chain: Chain, recorded: list[float], random: list[float], seed: int) -> FigureGroup:
+    if chain.agent is None:
+        missing = "Not measured: no agent was given with the frames, so these may be of random play themselves."
+        return FigureGroup(name="returns", title="Return (agent)", data="", missing=missing)
+    data = (
+        f"All {len(recorded)} recorded episodes of the trained agent, and {len(random)} episodes of random play with "
+        "the same settings."
+    )
+    cut = sum(bool(chain.frames.steps(episode).truncated[-1]) for episode in chain.frames.episode_ids)
+    note = f"{cut} of the recorded episodes were cut off before the game was over." if cut else ""
+    return returns_group(recorded, random, seed, data, note)
+
+
+def _evaluation(chain: Chain, measurement: Measurement, returns: FigureGroup, seed: int) -> Evaluation:
+    return Evaluation(
+        game=chain.frames.info.game,
+        held_out_episodes=tuple(measurement.held_out),
+        num_held_out_steps=measurement.num_steps,
+        groups=(returns, *measurement.groups(seed)),
+        curves=measurement.curves(seed),
+        facts={"ssim": measurement.ssim_fact, "rollouts": measurement.rollout_fact},
+    )
+
+
+def _raise_if(stop: StopRequest) -> None:
+    if stop:
+        raise StoppedError("stopped; nothing was measured to the end. Start it again with --resume.")
