@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 
 class PaletteRgb(nn.Module):
-    """Palette indices uint8 [B, H, W] to RGB float32 [B, 3, H, W] in [−1, 1], and back to 8 bits."""
+    """Palette indices uint8 [B, H, W] to RGB float32 [B, 3, H, W] in [−1, 1], channels last in memory."""
 
     def __init__(self, palette: NDArray[np.uint8]) -> None:
         """`palette` uint8 [256, 3]."""
@@ -19,4 +20,4 @@ class PaletteRgb(nn.Module):
 
     def forward(self, indices: Tensor) -> Tensor:
         """Look up every pixel."""
-        return self.table[indices.long()].permute(0, 3, 1, 2)
+        return F.embedding(indices.int(), self.table).permute(0, 3, 1, 2)

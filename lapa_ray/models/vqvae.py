@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -24,6 +26,7 @@ GRID = (7, 5)
 NUM_TOKENS = GRID[0] * GRID[1]
 OUTPUT_PADDING = ((1, 1), (0, 1), (0, 1), (0, 1), (1, 1))
 """What each transposed convolution adds to come out at exactly 14×10, 27×20, 53×40, 105×80 and 210×160."""
+Picture = Tensor | NDArray[np.uint8]
 
 
 class VqvaeConfig(Config):
@@ -97,20 +100,30 @@ def load_vqvae(artefact: Artefact) -> Vqvae:
 class PairEncoder:
     """One pair of pictures to its codes: what a player or a notebook needs."""
 
-    def __init__(self, model: Vqvae, palette: PaletteRgb) -> None:
+    def __init__(self, model: Vqvae, palette: PaletteRgb | None = None) -> None:
+        """`palette` is needed for pictures of palette indices alone; it must be on the model's device."""
         self._model, self._palette = model.eval(), palette
 
-    def encode_pair(self, frame_t: Tensor, frame_t1: Tensor) -> Tensor:
-        """Codes int64 [35] of two pictures, uint8 [210, 160] palette indices or uint8 [210, 160, 3] RGB."""
+    def encode_pair(self, frame_t: Picture, frame_t1: Picture) -> Tensor:
+        """Codes int64 [35] of two pictures, uint8 [210, 160] palette indices or uint8 [210, 160, 3] RGB.
+
+        Raises `ValueError` for pictures of another shape or type, or for indices without a palette.
+        """
         return self._model.encode_pair(self._rgb(frame_t), self._rgb(frame_t1))[0]
 
-    def _rgb(self, picture: Tensor) -> Tensor:
-        if picture.shape == (HEIGHT, WIDTH):
-            rgb: Tensor = self._palette(picture[None])
-            return rgb
-        if picture.shape == (HEIGHT, WIDTH, 3):
-            return picture[None].permute(0, 3, 1, 2).float() / 127.5 - 1
-        raise ValueError(f"a picture is [{HEIGHT}, {WIDTH}] or [{HEIGHT}, {WIDTH}, 3], not {list(picture.shape)}")
+    def _rgb(self, picture: Picture) -> Tensor:
+        pixels = torch.as_tensor(picture).to(next(self._model.parameters()).device)
+        if pixels.dtype != torch.uint8 or pixels.shape not in {(HEIGHT, WIDTH), (HEIGHT, WIDTH, 3)}:
+            raise ValueError(
+                f"a picture is uint8 [{HEIGHT}, {WIDTH}] or [{HEIGHT}, {WIDTH}, 3], "
+                f"not {pixels.dtype} {list(pixels.shape)}"
+            )
+        if pixels.ndim == 3:
+            return pixels[None].permute(0, 3, 1, 2).float() / 127.5 - 1
+        if self._palette is None:
+            raise ValueError("a picture of palette indices needs a palette; give PairEncoder one, or RGB pictures")
+        rgb: Tensor = self._palette(pixels[None])
+        return rgb
 
 
 def _encoder(config: VqvaeConfig) -> nn.Sequential:

@@ -5,7 +5,6 @@ The source's model: embeddings added, a GRU over the 35 positions, a linear head
 
 from __future__ import annotations
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -40,20 +39,6 @@ class WorldModel(nn.Module):
         tokens = self.codes(codes) + self.actions(actions)[:, None]
         logits: Tensor = self.head(self.gru(tokens)[0])
         return logits
-
-    @torch.no_grad()
-    def predict(self, codes: Tensor, actions: Tensor) -> Tensor:
-        """Most likely next codes, int64 [B, 35]."""
-        return self(codes, actions).argmax(dim=-1)
-
-    @torch.no_grad()
-    def imagine(self, codes: Tensor, actions: Tensor) -> Tensor:
-        """Open loop: codes int64 [B, 35] and actions int64 [B, H] → codes int64 [B, H, 35], fed back to the model."""
-        imagined = []
-        for action in actions.unbind(dim=1):
-            codes = self.predict(codes, action)
-            imagined.append(codes)
-        return torch.stack(imagined, dim=1)
 
 
 def load_world_model(artefact: Artefact) -> WorldModel:
