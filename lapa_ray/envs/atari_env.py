@@ -1,27 +1,23 @@
 """Atari over ALEInterface: one emulator, every frame kept, sticky actions drawn here so that what ran is known.
 
-It knows neither policies nor datasets. The emulator is deterministic and all chance is our own sticky draw, so an
-episode is decided by its seed and the actions asked for, whatever was played before.
+Actions in, observations and emulator frames out; it knows neither policies nor datasets. All chance is our own sticky
+draw: an episode is decided by its seed and the actions asked for, whatever was played before.
 """
 
 from __future__ import annotations
 
-import difflib
-import re
-
 import ale_py
 import cv2
 import numpy as np
-from ale_py import ALEInterface, LoggerMode, roms
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from lapa_ray.core.config import Config, Fraction
-from lapa_ray.core.errors import LapaError
 from lapa_ray.core.frames import NO_ACTION, RAM_BYTES, GameInfo, StepFrames
 from lapa_ray.core.pictures import grey_levels, shrink
+from lapa_ray.envs.emulator import load_emulator
 from lapa_ray.envs.environment import Observation, Step
-from lapa_ray.envs.palette import ntsc_palette
+from lapa_ray.envs.palette import palette_of
 
 NOOP = 0
 OBS_FRAMES = 2
@@ -42,28 +38,42 @@ class AtariEnvConfig(Config):
 
 
 class AtariEnv:
-    """One game of the Arcade Learning Environment."""
+    """One game of the Arcade Learning Environment; an `Environment`.
+
+    Observations equal Gymnasium's AtariPreprocessing, but for the one of a step that the end of the episode cut short:
+    here it shows the last frames that there were, there what the step before left in its buffers.
+    """
 
     def __init__(self, config: AtariEnvConfig) -> None:
-        """Load the ROM (about 0.1 s). Raises `LapaError` for a game that ale-py does not have."""
+        """Load the ROM (about 0.1 s). Raises `LapaError` for a game that there is not."""
         self._config = config
-        self._ale = _load(config.game)
-        self._actions = self._ale.getMinimalActionSet()
-        height, width = self._ale.getScreenDims()
-        self.info = GameInfo(
-            game=config.game,
-            palette=ntsc_palette(),
-            action_meanings=tuple(action.name for action in self._actions),
-            height=height,
-            width=width,
-            frame_skip=config.frame_skip,
-            sticky_probability=config.sticky_probability,
-            emulator=f"ale-py {ale_py.__version__}",
-        )
+        self._ale = load_emulator(config.game)
+        palette = palette_of(self._ale)
+        self._ale.reset_game()
+        # Memory holds noise at power-up, by which many games draw lots: every episode starts from this one state.
+        self._start = self._ale.cloneState(include_rng=True)
+        self._start_screen, self._start_ram = self._ale.getScreen(), self._ale.getRAM()
+        actions = self._ale.getMinimalActionSet()
+        self._actions = [action.value for action in actions]
+        self.info = self._describe(palette, [action.name for action in actions])
         self._grey = grey_levels(self.info.palette)
         self._generator = np.random.default_rng(0)
         self._executed = NOOP
         self._num_frames = 0
+        self._over = True
+
+    def _describe(self, palette: NDArray[np.uint8], action_meanings: list[str]) -> GameInfo:
+        height, width = self._ale.getScreenDims()
+        return GameInfo(
+            game=self._config.game,
+            palette=palette,
+            action_meanings=tuple(action_meanings),
+            height=height,
+            width=width,
+            frame_skip=self._config.frame_skip,
+            sticky_probability=self._config.sticky_probability,
+            emulator=f"ale-py {ale_py.__version__}",
+        )
 
     @property
     def num_actions(self) -> int:
@@ -75,33 +85,44 @@ class AtariEnv:
         self._generator = np.random.default_rng(seed)
         self._executed = NOOP
         self._num_frames = 0
-        self._ale.reset_game()
+        self._over = False
+        self._ale.reset_game()  # clears the picture, which is no part of the state
+        self._ale.restoreState(self._start)
         frames = self._new_frames(1)
-        self._read_frame(frames, 0, NO_ACTION, 0.0)
+        self._note(frames, 0, NO_ACTION, 0.0)
+        frames.screens[0], frames.ram[0] = self._start_screen, self._start_ram
         return Step(self._observe(frames.screens), 0.0, terminated=False, truncated=False, frames=frames)
 
     def step(self, action: int) -> Step:
-        """Ask for `action` for one agent step; each frame runs it or, by chance, the action executed before."""
+        """Ask for `action` for one agent step; each frame runs it or, by chance, the action executed before.
+
+        Raises `ValueError` before a reset and after the episode's end.
+        """
+        if self._over:
+            raise ValueError("the episode has ended: reset first")
         frames = self._new_frames(self._config.frame_skip)
+        count = self._play(action, frames)
+        if count < self._config.frame_skip:
+            frames = _first(frames, count)
+        terminated = self._ale.game_over()
+        truncated = self._over and not terminated
+        return Step(self._observe(frames.screens), float(frames.rewards.sum()), terminated, truncated, frames)
+
+    def _play(self, action: int, frames: StepFrames) -> int:
+        """Run the emulator for one step into `frames`; returns how many frames there were until the end."""
         sticky = self._generator.random(self._config.frame_skip) < self._config.sticky_probability
-        count = 0
-        while count < len(sticky) and not self._is_over():
-            if not sticky[count]:
+        for index, repeats in enumerate(sticky.tolist()):
+            if not repeats:
                 self._executed = action
             reward = self._ale.act(self._actions[self._executed])
-            self._read_frame(frames, count, self._executed, reward)
+            self._ale.getScreen(frames.screens[index])
+            self._ale.getRAM(frames.ram[index])
+            self._note(frames, index, self._executed, reward)
             self._num_frames += 1
-            count += 1
-        return self._finish(frames if count == len(sticky) else _first(frames, count))
-
-    def _finish(self, frames: StepFrames) -> Step:
-        terminated = self._ale.game_over()
-        truncated = not terminated and self._num_frames >= self._config.max_frames
-        reward = float(frames.rewards.sum())
-        return Step(self._observe(frames.screens), reward, terminated, truncated, frames)
-
-    def _is_over(self) -> bool:
-        return self._num_frames >= self._config.max_frames or self._ale.game_over()
+            self._over = self._num_frames >= self._config.max_frames or self._ale.game_over()
+            if self._over:
+                return index + 1
+        return self._config.frame_skip
 
     def _new_frames(self, count: int) -> StepFrames:
         return StepFrames(
@@ -112,15 +133,14 @@ class AtariEnv:
             lives=np.empty(count, dtype=np.int8),
         )
 
-    def _read_frame(self, frames: StepFrames, index: int, executed: int, reward: float) -> None:
-        self._ale.getScreen(frames.screens[index])
-        self._ale.getRAM(frames.ram[index])
+    def _note(self, frames: StepFrames, index: int, executed: int, reward: float) -> None:
         frames.executed_actions[index] = executed
         frames.rewards[index] = reward
         frames.lives[index] = self._ale.lives()
 
     def _observe(self, screens: NDArray[np.uint8]) -> Observation:
-        grey = [cv2.LUT(screen, self._grey) for screen in screens[-OBS_FRAMES:]]
+        last = screens[-OBS_FRAMES:]
+        grey = cv2.LUT(last.reshape(-1, self.info.width), self._grey).reshape(last.shape)
         return shrink(grey[0] if len(grey) == 1 else cv2.max(grey[0], grey[1]))
 
 
@@ -133,24 +153,3 @@ def _first(frames: StepFrames, count: int) -> StepFrames:
         frames.rewards[:count],
         frames.lives[:count],
     )
-
-
-def _load(game: str) -> ALEInterface:
-    ALEInterface.setLoggerMode(LoggerMode.Error)
-    ale = ALEInterface()
-    # The seed serves the emulator's power-up noise alone: the same machine for every episode.
-    ale.setInt("random_seed", 0)
-    ale.setFloat("repeat_action_probability", 0.0)
-    ale.loadROM(_rom_path(game))
-    return ale
-
-
-def _rom_path(game: str) -> str:
-    known = roms.get_all_rom_ids()
-    rom = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", game).lower()
-    if rom not in known:
-        names = ["".join(part.capitalize() for part in name.split("_")) for name in known]
-        near = difflib.get_close_matches(game, names, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see ale_py.roms.get_all_rom_ids() for the list."
-        raise LapaError(f"game {game}: not among the {len(known)} games of ale-py; {hint}")
-    return str(roms.get_rom_path(rom))
