@@ -160,5 +160,8 @@ def _bounds(metadata: list[Any]) -> str:
 
 
 def _length(metadata: list[Any]) -> str:
-    shortest = [item.min_length for item in metadata if getattr(item, "min_length", None)]
-    return f"at least {shortest[0]} items" if shortest else ""
+    least = next((item.min_length for item in metadata if getattr(item, "min_length", None)), None)
+    most = next((item.max_length for item in metadata if getattr(item, "max_length", None)), None)
+    if least and least == most:
+        return f"{least} items"
+    return f"at least {least} items" if least else f"at most {most} items" if most else ""

@@ -1,6 +1,10 @@
+from typing import Annotated
+
 import pytest
+from pydantic import Field
 
 from lapa_ray.core.command_line import parse_config, spell_out_flags
+from lapa_ray.core.config import Config
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.options import closest, options_of
 from tests.support.configs import BakeConfig
@@ -150,3 +154,19 @@ def test_the_closest_option():
     assert closest("dropout", known) == "network.dropout"
     assert closest("droput", known) == "network.dropout"
     assert closest("quux", known) is None
+
+
+def test_bounds_of_lengths_are_told():
+    class Bowl(Config):
+        """A bowl."""
+
+        three: Annotated[tuple[int, ...], Field(min_length=3, max_length=3)] = (1, 2, 3)
+        some: list[float] = Field([1.0], min_length=1)
+        few: dict[str, int] = Field({}, max_length=2)
+
+    expected = {name: option.expected for name, option in options_of(Bowl).items()}
+    assert expected == {
+        "three": "[INT,...] with 3 items",
+        "some": "[FLOAT,...] with at least 1 items",
+        "few": "{TEXT: INT} with at most 2 items",
+    }
