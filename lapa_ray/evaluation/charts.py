@@ -67,14 +67,24 @@ class Series:
 
 
 def line_chart(
-    series: Sequence[Series], *, title: str, x_label: str, y_label: str, percent: bool = False, log: bool = False
+    series: Sequence[Series],
+    *,
+    title: str,
+    x_label: str,
+    y_label: str,
+    percent: bool = False,
+    from_zero: bool = False,
 ) -> str:
-    """SVG of lines, the first one drawn strongest. `percent`: y in [0, 1] is written in per cent."""
+    """SVG of lines, the first one drawn strongest.
+
+    `percent`: y in [0, 1] is written in per cent. `from_zero`: the x axis starts there.
+    """
     with _chart(title) as (figure, axes, svg):
         for number, line in enumerate(series):
             _draw_line(axes, line, number)
         _name_axes(axes, x_label, y_label)
-        axes.set_yscale("log" if log else "linear")
+        if from_zero:
+            axes.set_xlim(left=0)
         if percent:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         if len(series) > 1:

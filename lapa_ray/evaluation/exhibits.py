@@ -105,5 +105,5 @@ def median_rollout(changed_pixels: list[tuple[int, int, int]]) -> tuple[int, int
 
 
 def strip_horizons(horizon: int) -> tuple[int, ...]:
-    """The horizons that a film strip shows: at most six, closer together at the start."""
-    return tuple(sorted({h for h in (1, 2, 4, 7, 11, 15) if h < horizon} | {horizon}))[-6:]
+    """The horizons that a film strip shows: at most five, closer together at the start."""
+    return tuple(sorted({h for h in (1, 2, 4, 8) if h < horizon} | {horizon}))

@@ -8,9 +8,9 @@ from lapa_ray.evaluation.figures import BASELINES, REFERENCES, Evaluation, Horiz
 
 TITLES = {
     "open_loop_accuracy": "Open-loop token accuracy",
-    "open_loop_accuracy_changed": "The same, on changed tokens",
+    "open_loop_accuracy_changed": "Open-loop accuracy on changed tokens",
     "imagined_psnr_db": "PSNR of imagined frames",
-    "imagined_changed_psnr_db": "The same, on changed pixels",
+    "imagined_changed_psnr_db": "PSNR of imagined frames, changed pixels",
 }
 NAMES = {"model": "world model"} | BASELINES | REFERENCES
 

@@ -57,12 +57,12 @@ def world_model_group(
 ) -> FigureGroup:
     """Token accuracy, teacher forced and open loop, and the imagined pictures' error at the first and last horizon."""
     figures = [
-        _token_figure("teacher_forced", "Teacher-forced", teacher.accuracy, seed, ""),
-        _token_figure("teacher_forced_changed", "Teacher-forced", teacher.accuracy, seed, CHANGED_NOTE),
+        _token_figure("teacher_forced", "Teacher-forced accuracy", teacher.accuracy, seed, ""),
+        _token_figure("teacher_forced_changed", "Teacher-forced accuracy", teacher.accuracy, seed, CHANGED_NOTE),
     ]
     if rollouts is not None:
         last = len(rollouts.accuracy)
-        label = f"Open-loop, {last} steps ahead"
+        label = f"Open-loop accuracy, {last} step{'s' if last > 1 else ''} ahead"
         figures += [
             _token_figure(f"open_loop_h{last}", label, rollouts.accuracy[-1], seed, ""),
             _token_figure(f"open_loop_h{last}_changed", label, rollouts.accuracy[-1], seed, CHANGED_NOTE),
@@ -90,7 +90,7 @@ def _token_figure(name: str, label: str, accuracy: dict[str, TokenAccuracy], see
     measure = TokenAccuracy.changed_accuracy if changed else TokenAccuracy.accuracy
     return Figure(
         name=f"world_model_{name}_accuracy",
-        label=f"{label} accuracy{', changed tokens' if changed else ''}",
+        label=f"{label}{', changed tokens' if changed else ''}",
         unit="%",
         better="higher",
         estimate=measure(accuracy["model"], seed),
@@ -111,7 +111,7 @@ def _picture_figures(horizon: int, pixels: dict[str, PixelMetrics], seed: int) -
             estimate=measure(pixels["model"], seed),
             baselines={"copy_last_frame": measure(pixels["copy_last_frame"], seed)},
             references={"true_codes": measure(pixels["true_codes"], seed)},
-            note="Decoded true codes are the bound: what the VQ-VAE could show if every token were right.",
+            note="Decoded true codes: what the VQ-VAE shows if every token is right.",
         )
         for name, suffix, measure in kinds
     ]

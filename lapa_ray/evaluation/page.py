@@ -119,10 +119,11 @@ def _is_headline(figure: Figure) -> bool:
 def _training(source: Source) -> dict[str, Any]:
     suffix, x_label = "", "updates"
     if source.role == "agent":
-        suffix = " (prioritised replay)" if source.manifest.config.get("use_per") else " (uniform replay)"
-        x_label = "agent steps"
+        replay = "prioritised replay (PER)" if source.manifest.config.get("use_per") else "uniform replay"
+        suffix, x_label = f", {replay}", "agent steps"
     charts, missing = training_charts(source.role, source.metrics, x_label, suffix)
-    return {"charts": [(chart.title, Markup(chart.svg)) for chart in charts], "missing": missing}
+    shown = [(chart.title, Markup(chart.svg)) for chart in charts]
+    return {"charts": shown, "missing": missing, "suffix": suffix}
 
 
 def _returns_chart(exhibits: Exhibits, evaluation: Evaluation) -> Markup | None:

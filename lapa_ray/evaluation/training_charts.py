@@ -58,9 +58,7 @@ SPECS: dict[str, tuple[ChartSpec, ...]] = {
         ChartSpec("Quantiser's loss", "loss", (("quantizer_loss", "training"),)),
     ),
     "world_model": (
-        ChartSpec(
-            "Loss", "cross-entropy, nats a token", (("train_loss", "training"), ("val_loss", "validation split"))
-        ),
+        ChartSpec("Loss", "cross-entropy, nats", (("train_loss", "training"), ("val_loss", "validation split"))),
         ChartSpec(
             "Accuracy",
             "token accuracy",
@@ -78,17 +76,19 @@ SPECS: dict[str, tuple[ChartSpec, ...]] = {
 def training_charts(role: str, rows: Rows, x_label: str, suffix: str = "") -> tuple[list[Chart], list[str]]:
     """The charts of the training run of `role`, and the titles of those that its log has nothing for.
 
-    `suffix` is added to each title, as in "Loss (prioritised replay)".
+    `suffix` is added to what the charts tell those who cannot see them, as in "Loss, uniform replay".
     """
     charts, missing = [], []
     for spec in SPECS[role]:
         lines = [series for name, label in spec.lines if (series := _series(rows, name, label)) is not None]
-        title = f"{spec.title}{suffix}"
+        name = f"{spec.title}{suffix}"
         if not lines:
             missing.append(spec.title)
             continue
-        svg = line_chart(lines, title=title, x_label=x_label, y_label=spec.y_label, percent=spec.percent, log=spec.log)
-        charts.append(Chart(title, svg))
+        svg = line_chart(
+            lines, title=name, x_label=x_label, y_label=spec.y_label, percent=spec.percent, log=spec.log, from_zero=True
+        )
+        charts.append(Chart(spec.title, svg))
     return charts, missing
 
 

@@ -29,7 +29,7 @@ MAKERS: dict[Kind, str] = {
 }
 """Kind of artefact to the stage that makes it, in the order of the chain."""
 TRAINED: tuple[Kind, ...] = ("agent", "vqvae", "world_model")
-NOT_SHOWN = {"out", "resume"}
+NOT_SHOWN = {"out", "resume", *MAKERS}
 
 
 class ReportConfig(StageConfig):

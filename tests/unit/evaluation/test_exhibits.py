@@ -27,7 +27,7 @@ def test_the_rollout_of_median_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("horizon", "expected"), [(15, (1, 2, 4, 7, 11, 15)), (3, (1, 2, 3)), (1, (1,)), (40, (2, 4, 7, 11, 15, 40))]
+    ("horizon", "expected"), [(15, (1, 2, 4, 8, 15)), (3, (1, 2, 3)), (1, (1,)), (8, (1, 2, 4, 8))]
 )
 def test_strip_horizons_end_at_the_horizon(horizon: int, expected: tuple[int, ...]) -> None:
     assert strip_horizons(horizon) == expected

@@ -120,7 +120,7 @@ def test_config_values_are_text_not_markup(html: str) -> None:
 
 def test_the_kind_of_replay_is_named_and_missing_curves_are_said(outline: Outline) -> None:
     text = words(outline)
-    assert "Loss (prioritised replay)" in text
+    assert "Training, prioritised replay (PER)" in text
     assert "Not measured in this run: Return of training episodes" in text
 
 
