@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray.data
 import torch
 from pydantic import PositiveInt
 
@@ -107,7 +109,7 @@ def run(config: ExtractConfig) -> Artefact:
     with ray_session(config.ray), stop_on_signal() as stop:
         done = len(frames.episode_ids) - len(missing)
         with Progress("extract", len(frames.episode_ids), "episodes", initial=done) as progress:
-            for _ in _encoded(config, missing, draft.path) if missing else ():
+            for _ in _named(_encoded(config, missing, draft.path)) if missing else ():
                 progress.advance()
                 if stop:
                     draft.pause()
@@ -122,9 +124,7 @@ def check_same_game(frames: FrameDataset, vqvae: Artefact) -> None:
         raise LapaError(f"{vqvae.path}: trained on {game}, but {frames.artefact.path} shows {frames.info.game}.")
 
 
-def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Any:
-    import ray.data
-
+def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Iterator[Any]:
     _quieten_ray_data()
     num_workers = min(config.resources.num_workers, len(episode_ids))
     use_gpu = config.resources.device == "cuda"
@@ -137,14 +137,23 @@ def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Any:
         batch_size=1,
         num_cpus=1,
         num_gpus=1 if use_gpu else 0,
+        # A pool that may restart its actors prints an error line of Ray's C++ core at each start; an actor that dies
+        # ends the stage instead, and --resume goes on with the episodes that are not encoded yet.
+        max_restarts=0,
         compute=ray.data.ActorPoolStrategy(size=num_workers),
     )
-    return encoded.iter_rows()
+    return iter(encoded.iter_rows())
+
+
+def _named(rows: Iterator[Any]) -> Iterator[Any]:
+    """`rows`, with the death of an actor told as what it is to the user."""
+    try:
+        yield from rows
+    except ray.exceptions.RayActorError as error:
+        raise LapaError("a Ray Data actor died; give the same command with --resume to continue.") from error
 
 
 def _quieten_ray_data() -> None:
-    import ray.data
-
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
