@@ -22,7 +22,6 @@ class ChartSpec:
     y_label: str
     lines: tuple[tuple[str, str], ...]
     percent: bool = False
-    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,12 +80,16 @@ def training_charts(role: str, rows: Rows, x_label: str, suffix: str = "") -> tu
     charts, missing = [], []
     for spec in SPECS[role]:
         lines = [series for name, label in spec.lines if (series := _series(rows, name, label)) is not None]
-        name = f"{spec.title}{suffix}"
         if not lines:
             missing.append(spec.title)
             continue
         svg = line_chart(
-            lines, title=name, x_label=x_label, y_label=spec.y_label, percent=spec.percent, log=spec.log, from_zero=True
+            lines,
+            title=f"{spec.title}{suffix}",
+            x_label=x_label,
+            y_label=spec.y_label,
+            percent=spec.percent,
+            from_zero=True,
         )
         charts.append(Chart(spec.title, svg))
     return charts, missing
