@@ -10,9 +10,10 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -68,6 +69,27 @@ def require_resources(*, cpus: float, gpus: float = 0.0, timeout_s: float | None
             last_line = time.monotonic()
             print(f"Waiting for the cluster ({waited:.0f} s): {lack}.", file=sys.stderr, flush=True)
         time.sleep(0.5)
+
+
+def wait_for_actors(actors: Sequence[Any], should_stop: Callable[[], bool]) -> None:
+    """Wait until the cluster has placed and started `actors`, telling every 30 s what is lacking.
+
+    Room in all, which `require_resources` looks at, may be taken by others, or in pieces too small. An actor that
+    fails to start is not told here: its first call tells why.
+    """
+    starting = [actor.__ray_ready__.remote() for actor in actors]
+    start = last_line = time.monotonic()
+    while starting and not should_stop():
+        _, starting = ray.wait(starting, num_returns=len(starting), timeout=0.5)
+        if starting and time.monotonic() - last_line >= RESOURCE_LINE_PERIOD_S:
+            last_line = time.monotonic()
+            free = ", ".join(f"{ray.available_resources().get(name, 0):g} {name}" for name in ("CPU", "GPU"))
+            what = f"{len(starting)} of {len(actors)} actors have not started"
+            print(
+                f"Waiting for the cluster ({last_line - start:.0f} s): {what}; free: {free}.",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 def _lack(cpus: float, gpus: float) -> str:

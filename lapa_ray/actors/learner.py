@@ -1,13 +1,13 @@
 """The learner: batches in, weights and TD errors out. Double DQN (van Hasselt et al. 2016). A plain class.
 
-It knows neither workers nor the limiter: `BatchSource` gives it batches, or None while there is none yet.
+It knows neither workers nor the limiter: it is told how many updates to make, and a `BatchSource` has the batches.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,13 +24,10 @@ from lapa_ray.actors.policy import to_weights
 from lapa_ray.core.config import Config, Device, Fraction
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import seed_for
-from lapa_ray.models.checkpoint import load_checkpoint, save_checkpoint
+from lapa_ray.models.checkpoint import load_checkpoint, load_weights
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.chunk import Batch
-
-PATIENCE_S = 1.0
-"""How long to wait for a batch before telling the supervisor that there is none."""
 
 
 class LearnerConfig(Config):
@@ -60,16 +57,21 @@ class LearnerResources(Config):
     compile: bool = False
     """Run the networks through torch.compile (a minute's start)."""
     num_threads: PositiveInt | None = None
-    """CPU threads of an update; all cores of the machine if not given."""
+    """CPU threads of an update; if not given, the cores that the workers leave, at least 1."""
     num_cpus: float = Field(0.5, gt=0)
     """CPU cores that Ray reserves for the learner."""
+
+    def on_machine(self, num_workers: int) -> LearnerResources:
+        """The same with `num_threads` settled: the cores of this machine that `num_workers` leave."""
+        left = max(1, (os.cpu_count() or 1) - num_workers)
+        return self.model_copy(update={"num_threads": self.num_threads or left})
 
 
 class BatchSource(Protocol):
     """Where batches come from and TD errors go to."""
 
-    def next_batch(self, num_updates_done: int) -> Batch | None:
-        """The next batch, or None."""
+    def batches(self, num_updates_done: int, count: int) -> Iterator[Batch]:
+        """Exactly `count` batches, which must be allowed."""
 
     def give_td_errors(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the TD errors of a batch."""
@@ -77,11 +79,10 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class LearnerReport:
-    """How far the learner is, and the means of what it measured since the last report (empty if it made no update)."""
+    """How far the learner is, and the means of what it measured since the last report."""
 
     num_updates: int
     metrics: dict[str, float]
-    seconds: float
 
 
 class Learner:
@@ -96,7 +97,7 @@ class Learner:
         seed: int,
         source: BatchSource,
     ) -> None:
-        torch.set_num_threads(resources.num_threads or os.cpu_count() or 1)
+        torch.set_num_threads(resources.num_threads or 1)
         torch.manual_seed(seed_for(seed, "network"))
         self._config, self._source = config, source
         self._device = resolve_device(resources.device)
@@ -106,33 +107,21 @@ class Learner:
         self._optimizer = torch.optim.Adam(self._network.parameters(), lr=config.learning_rate)
         self._online_values: Any = torch.compile(self._network) if resources.compile else self._network
         self._target_values: Any = torch.compile(self._target) if resources.compile else self._target
+        self._staging: Tensor | None = None
         self.num_updates = 0
 
     def train(self, num_updates: int) -> LearnerReport:
-        """Up to `num_updates` updates; fewer if no batch comes for a second.
-
-        Raises `LapaError` if the loss is not a number.
-        """
-        start = last_batch = time.monotonic()
+        """Make `num_updates` updates. Raises `LapaError` if the loss is not a number."""
         sums: dict[str, float] = {}
-        done = 0
-        while done < num_updates and time.monotonic() - last_batch < PATIENCE_S:
-            batch = self._source.next_batch(self.num_updates)
-            if batch is None:
-                time.sleep(0.005)
-                continue
+        for batch in self._source.batches(self.num_updates, num_updates):
             td_errors, metrics = self.update(batch)
             self._source.give_td_errors(batch.ids, td_errors)
-            for name, value in metrics.items():
-                sums[name] = sums.get(name, 0.0) + value
-            done += 1
-            last_batch = time.monotonic()
-        means = {name: value / done for name, value in sums.items()}
-        return LearnerReport(self.num_updates, means, time.monotonic() - start)
+            sums = {name: sums.get(name, 0.0) + value for name, value in metrics.items()}
+        return LearnerReport(self.num_updates, {name: value / num_updates for name, value in sums.items()})
 
     def update(self, batch: Batch) -> tuple[NDArray[np.float32], dict[str, float]]:
         """One update; returns |TD errors| float32 [B] and what was measured."""
-        windows = torch.from_numpy(batch.windows).to(self._device)
+        windows = self._staged(batch.windows)
         actions, rewards, terminated, weights = (
             torch.tensor(column).to(self._device)
             for column in (batch.actions, batch.rewards, batch.terminated, batch.weights)
@@ -158,35 +147,40 @@ class Learner:
         """Weights as workers take them."""
         return to_weights(self._network)
 
-    def save(self, path: Path, extra: dict[str, Any]) -> None:
-        """Write network, target, optimiser, random state and count, with `extra`, by rename."""
-        save_checkpoint(path, {**self.get_state(), **extra})
+    def load(self, path: Path) -> dict[str, Any]:
+        """Take over the `learner` part of a checkpoint; returns the other parts.
 
-    def save_weights(self, path: Path) -> None:
-        """Write the network's weights alone, by rename."""
-        save_checkpoint(path, {name: value.cpu() for name, value in self._network.state_dict().items()})
-
-    def load(self, path: Path) -> None:
-        """Take over a checkpoint. Raises `LapaError` if it is missing or damaged."""
-        self.set_state(load_checkpoint(path))
+        Raises `LapaError` if it is damaged or does not fit.
+        """
+        parts = load_checkpoint(path)
+        self.set_state(parts.pop("learner"), path)
+        return parts
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that the next update depends on, but the buffer."""
-        return {
+        """Everything that the next update depends on, but the buffer; tensors on the CPU."""
+        state = {
             "network": self._network.state_dict(),
             "target": self._target.state_dict(),
             "optimizer": self._optimizer.state_dict(),
             "torch_rng": torch.get_rng_state(),
             "num_updates": self.num_updates,
         }
+        return _on_cpu(state)
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Take over a state."""
-        self._network.load_state_dict(state["network"])
-        self._target.load_state_dict(state["target"])
+    def set_state(self, state: dict[str, Any], path: Path = Path("the state")) -> None:
+        """Take over a state, which `path` names in a `LapaError` if it does not fit."""
+        load_weights(self._network, state["network"], path)
+        load_weights(self._target, state["target"], path)
         self._optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["torch_rng"])
         self.num_updates = int(state["num_updates"])
+
+    def _staged(self, windows: NDArray[np.uint8]) -> Tensor:
+        """`windows` on the device; by way of pinned memory where that lets the copy overlap the computation."""
+        if self._staging is None or self._staging.shape != windows.shape:
+            self._staging = torch.empty(windows.shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
+        self._staging.numpy()[...] = windows
+        return self._staging.to(self._device, non_blocking=True)
 
     @torch.no_grad()
     def _targets(self, obs_t: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
@@ -208,26 +202,33 @@ def _measure(loss: Tensor, values: Tensor, td_errors: Tensor, norm: Tensor) -> d
     return dict(zip(names, packed, strict=True))
 
 
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().cpu().clone()
+    if isinstance(value, dict):
+        return {key: _on_cpu(item) for key, item in value.items()}
+    return [_on_cpu(item) for item in value] if isinstance(value, list) else value
+
+
 class ServerSource:
     """Batches from the replay server, the next one asked for before this one is used."""
 
-    def __init__(self, server: ray.actor.ActorHandle, batch_size: int) -> None:
-        self._server, self._batch_size = server, batch_size
-        self._next: ray.ObjectRef | None = None
+    def __init__(self, server: ray.actor.ActorHandle, *, wants_td_errors: bool) -> None:
+        """`wants_td_errors`: whether the server's replay is prioritised."""
+        self._server, self._wants_td_errors = server, wants_td_errors
 
-    def next_batch(self, num_updates_done: int) -> Batch | None:
-        """The batch asked for last time; None if the server had none."""
-        asked = self._next or self._ask(num_updates_done)
-        batch: Batch | None = ray.get(asked)
-        self._next = self._ask(num_updates_done + 1) if batch is not None else None
-        return batch
+    def batches(self, num_updates_done: int, count: int) -> Iterator[Batch]:
+        """Exactly `count` batches; none is asked for in vain, since each counts as sampled."""
+        asked = [self._server.sample.remote(num_updates_done)]
+        for index in range(1, count + 1):
+            if index < count:
+                asked.append(self._server.sample.remote(num_updates_done + index))
+            yield ray.get(asked.pop(0))
 
     def give_td_errors(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the server, without waiting."""
-        self._server.update_priorities.remote(ids, td_errors)
-
-    def _ask(self, num_updates_done: int) -> ray.ObjectRef:
-        return self._server.sample.remote(self._batch_size, num_updates_done)
+        if self._wants_td_errors:
+            self._server.update_priorities.remote(ids, td_errors)
 
 
 LearnerActor = ray.remote(Learner)

@@ -1,12 +1,13 @@
 """The replay server: the one shared buffer and its limiter behind one door. A plain class; Ray wraps it.
 
-Chunks of frames come from workers, batches go to the learner, priorities come back. It never blocks: whoever may not
-go on is told so and asks again.
+Chunks of frames come from workers, batches go to the learner, priorities come back. It never blocks: `status` says what
+the limiter allows, and who drives the actors keeps to it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,48 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
+from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import generator_for
 from lapa_ray.replay.buffer import ReplayConfig, beta_at, build_replay
 from lapa_ray.replay.chunk import Batch, Chunk
 from lapa_ray.replay.rate_limiter import RateLimiter
 from lapa_ray.replay.snapshot import load_state, save_state
 
-ERROR_BUFFER_BATCHES = 32
-"""Batches that may wait for the learner before workers must wait."""
+
+@dataclass(frozen=True)
+class ReplayStatus:
+    """Transitions held, steps inserted, steps skipped (their past was lost), and what the limiter allows now.
+
+    `allowed_inserts`: steps that may be played beyond those inserted, infinite while the buffer is filling.
+    """
+
+    size: int
+    num_inserts: int
+    num_skipped: int
+    allowed_batches: int
+    allowed_inserts: float
 
 
 class ReplayServer:
     """Holds what the workers saw, and keeps the ratio of samples to inserts."""
 
     def __init__(
-        self, config: ReplayConfig, *, frame_stack: int, use_per: bool, batch_size: int, num_updates: int, seed: int
+        self,
+        config: ReplayConfig,
+        *,
+        frame_stack: int,
+        use_per: bool,
+        batch_size: int,
+        num_updates: int,
+        seed: int,
+        max_waiting_steps: int,
     ) -> None:
-        """`num_updates` is what β is annealed over."""
-        self._config, self._num_updates = config, num_updates
+        """`num_updates`: what β is annealed over; `max_waiting_steps`: how far workers may run ahead of the learner."""
+        self._config, self._batch_size, self._num_updates = config, batch_size, num_updates
         self._generator = generator_for(seed, "replay")
         self._buffer = build_replay(config, frame_stack=frame_stack, use_per=use_per, generator=self._generator)
         self._limiter = RateLimiter(
-            config.samples_per_insert, config.min_size, error_buffer=ERROR_BUFFER_BATCHES * batch_size
+            config.samples_per_insert, config.min_size, config.samples_per_insert * max_waiting_steps + batch_size
         )
 
     def insert(self, chunks: Sequence[Chunk]) -> int:
@@ -44,16 +65,12 @@ class ReplayServer:
         self._limiter.count_inserts(num_steps)
         return num_steps
 
-    def may_insert(self, count: int) -> bool:
-        """Whether workers may play `count` steps more now."""
-        return self._limiter.may_insert(count, len(self._buffer))
-
-    def sample(self, batch_size: int, num_updates_done: int) -> Batch | None:
-        """A batch, or None while the inserts have not earned one."""
-        if self._limiter.allowed_samples(len(self._buffer)) < batch_size:
-            return None
-        self._limiter.count_samples(batch_size)
-        return self._buffer.sample(batch_size, self.beta(num_updates_done))
+    def sample(self, num_updates_done: int) -> Batch:
+        """A batch. Raises `ValueError` while the inserts have not earned one: ask `status` first."""
+        if self._limiter.allowed_samples(len(self._buffer)) < self._batch_size:
+            raise ValueError("the inserts have not earned another batch")
+        self._limiter.count_samples(self._batch_size)
+        return self._buffer.sample(self._batch_size, self.beta(num_updates_done))
 
     def update_priorities(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the TD errors of sampled transitions; those overwritten since are dropped."""
@@ -63,35 +80,47 @@ class ReplayServer:
         """β after so many updates."""
         return beta_at(self._config, num_updates_done / max(self._num_updates, 1))
 
-    def stats(self) -> dict[str, int]:
-        """Counts: transitions held and skipped, steps inserted, transitions sampled."""
-        return {
-            "size": len(self._buffer),
-            "skipped": self._buffer.store.num_skipped,
-            "inserts": self._limiter.num_inserts,
-            "samples": self._limiter.num_samples,
-        }
+    def status(self) -> ReplayStatus:
+        """Counts, and what the limiter allows."""
+        size = len(self._buffer)
+        return ReplayStatus(
+            size=size,
+            num_inserts=self._limiter.num_inserts,
+            num_skipped=self._buffer.store.num_skipped,
+            allowed_batches=self._limiter.allowed_samples(size) // self._batch_size,
+            allowed_inserts=self._limiter.allowed_inserts(size),
+        )
 
-    def save(self, folder: Path, name: str, *, with_frames: bool) -> None:
-        """Write a snapshot; without frames only the limiter's counts, and the buffer fills anew on resume."""
-        state: dict[str, Any] = {"limiter": self._limiter.get_state()}
-        if with_frames:
-            state["buffer"] = self._buffer.get_state()
-            state["generator"] = _generator_state(self._generator)
+    def save(self, folder: Path, name: str) -> None:
+        """Write a snapshot of everything."""
+        state = {
+            "buffer": self._buffer.get_state(),
+            "limiter": self._limiter.get_state(),
+            "generator": _generator_state(self._generator),
+        }
         save_state(folder, name, state)
 
     def load(self, folder: Path, name: str) -> bool:
-        """Take over a snapshot; returns whether there was one."""
+        """Take over a snapshot; returns whether there was one. Raises `LapaError` if it is damaged or does not fit."""
         state = load_state(folder, name)
         if state is None:
             return False
-        self._limiter.set_state(state["limiter"])
-        if "buffer" in state:
+        try:
             self._buffer.set_state(state["buffer"])
-            _set_generator_state(self._generator, state["generator"])
-        else:
-            self._limiter.forgive_refill()
+        except (KeyError, ValueError) as error:
+            raise LapaError(f"{folder / name}: does not fit this replay buffer ({error}); delete it.") from error
+        self._limiter.set_state(state["limiter"])
+        _set_generator_state(self._generator, state["generator"])
         return True
+
+    def counts(self) -> dict[str, int]:
+        """The limiter's counts, for a checkpoint without the buffer."""
+        return self._limiter.get_state()
+
+    def restart(self, counts: dict[str, int]) -> None:
+        """Go on from `counts` with an empty buffer, which fills anew before the next update."""
+        self._limiter.set_state(counts)
+        self._limiter.forgive_refill()
 
     def check_valid(self) -> None:
         """Raise `AssertionError` if anything in it disagrees."""

@@ -5,6 +5,7 @@ It steps several environments, infers for all in one batch on one core, and send
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,17 +15,16 @@ import ray
 import torch
 from pydantic import Field, PositiveInt
 
+from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK
 from lapa_ray.actors.policy import EpsilonGreedy, Weights
 from lapa_ray.core.config import Config
+from lapa_ray.core.errors import LapaError
 from lapa_ray.core.frames import NO_ACTION
 from lapa_ray.core.seeds import generator_for, seed_for
 from lapa_ray.dataset.writer import FrameWriter
 from lapa_ray.envs.environment import Environment, FrameStack, Step
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.chunk import Chunk
-
-EPISODES_PER_BLOCK = 1_000_000
-"""Episode ids of block b are b × this + 0, 1, 2, …: unique for every environment of every worker ever started."""
 
 EnvFactory = Callable[[], Environment]
 
@@ -162,8 +162,20 @@ class RolloutWorker:
             runner.close()
 
 
+def check_visible(folder: Path) -> None:
+    """Raise `LapaError` if this node does not see `folder`, which whoever started the worker has made."""
+    if not folder.is_dir():
+        raise LapaError(
+            f"{folder}: not to be seen from node {platform.node()}, where a worker must write frames; "
+            "put --out on storage that all nodes share."
+        )
+
+
 def _writer(folder: Path | None, env: Environment, block: int) -> FrameWriter | None:
-    return None if folder is None else FrameWriter(folder, env.info, f"block-{block:06d}", "training")
+    if folder is None:
+        return None
+    check_visible(folder)
+    return FrameWriter(folder, env.info, f"block-{block:06d}", "training")
 
 
 def start_worker(
@@ -176,7 +188,7 @@ def start_worker(
     cpus: float,
 ) -> ray.actor.ActorHandle:
     """A worker as a Ray actor that sends its chunks to `server`, and waits until they are in."""
-    return RolloutWorkerActor.options(num_cpus=cpus).remote(
+    return RolloutWorkerActor.options(num_cpus=cpus, scheduling_strategy="SPREAD").remote(
         make_env, blocks, network, seed, ServerLink(server), frames_folder
     )
 

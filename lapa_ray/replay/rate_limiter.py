@@ -7,6 +7,7 @@ of samples, whatever the speeds.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 
@@ -39,11 +40,12 @@ class RateLimiter:
         """How many transitions may be sampled now from a buffer that holds `size`."""
         return max(0, int(self._earned(self.num_inserts)) - self.num_samples) if size >= self.min_size else 0
 
-    def may_insert(self, count: int, size: int) -> bool:
-        """Whether `count` more inserts keep within the error buffer; always while the buffer is filling."""
+    def allowed_inserts(self, size: int) -> float:
+        """How many inserts keep within the error buffer; infinite while the buffer, which holds `size`, is filling."""
         if size < self.min_size:
-            return True
-        return self._earned(self.num_inserts + count) - self.num_samples <= self.error_buffer
+            return math.inf
+        waiting = self._earned(self.num_inserts) - self.num_samples
+        return max(0, math.floor((self.error_buffer - waiting) / self.samples_per_insert))
 
     def forgive_refill(self) -> None:
         """The buffer was lost: the `min_size` inserts that fill it again earn no samples either."""

@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import ray
+import torch
 from pydantic import Field, PositiveInt
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from lapa_ray.actors.cluster import cluster_address, ray_session, require_resources
+from lapa_ray.actors.checkpoints import Checkpoints
+from lapa_ray.actors.cluster import cluster_address, ray_session, require_resources, wait_for_actors
+from lapa_ray.actors.episode_blocks import EpisodeBlocks
 from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources, ServerSource
 from lapa_ray.actors.replay_server import ReplayServerActor
 from lapa_ray.actors.rollout_worker import WorkerConfig, start_worker
-from lapa_ray.actors.supervisor import Counters, Plan, Supervisor, checkpoint_name, checkpoint_path
-from lapa_ray.core.artefact import Artefact, Draft
+from lapa_ray.actors.run_log import Counters
+from lapa_ray.actors.supervisor import Plan, Supervisor
+from lapa_ray.actors.worker_pool import WorkerPool, result_of
+from lapa_ray.core.artefact import RUN, Artefact, Draft
 from lapa_ray.core.config import NOT_IDENTITY, Config, RayConfig, StageConfig
-from lapa_ray.core.errors import LapaError, StoppedError
-from lapa_ray.core.files import write_json
-from lapa_ray.core.metric_log import MetricLog, read_metrics
+from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
+from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
+from lapa_ray.models.checkpoint import save_checkpoint
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.q_network import QNetworkConfig, weights_path
 from lapa_ray.replay.buffer import ReplayConfig
-from lapa_ray.replay.snapshot import delete_states
 
-SERVER_CPUS = 0.1
 GAMEPLAY = "gameplay"
-LATEST = "latest.json"
 
 
 class ExplorationConfig(Config):
@@ -102,7 +104,7 @@ class AtariFactory:
 
 
 def run(config: TrainDqnConfig) -> Artefact:
-    """Train and write the agent artefact."""
+    """Train and write the agent artefact. Raises `StoppedError` if the user stops it; a checkpoint is kept."""
     num_actions = _check(config)
     draft = Draft.begin(config, "agent")
     gameplay = None if config.no_save else _begin_gameplay(config, draft)
@@ -111,148 +113,149 @@ def run(config: TrainDqnConfig) -> Artefact:
         stop_on_signal() as stop,
         MetricLog(draft.metrics_path, "train-dqn", config.wandb, draft.run.config) as log,
     ):
-        training = Training(config, draft, num_actions, gameplay.path if gameplay is not None else None)
+        _require_room(config)
+        training = Training(config, draft, num_actions, None if gameplay is None else gameplay.path)
         try:
-            training.run(stop, log)
+            is_done = training.run(stop, log)
+            figures = training.figures()
         finally:
             training.close()
-    if not training.is_done:
+    if not is_done:
         draft.pause()
         raise StoppedError(
-            f"stopped at step {training.num_steps:,} of {config.num_steps:,}, checkpoint saved; "
+            f"stopped at step {figures['num_steps']:,} of {config.num_steps:,}, checkpoint saved; "
             "give the same command with --resume to continue."
         )
     if gameplay is not None:
         gameplay.finish(frame_figures(gameplay.path))
-    delete_states(draft.path / "checkpoints")
-    return draft.finish(_figures(config, draft, num_actions, training))
+    training.checkpoints.forget_replay()
+    replay = "prioritised" if config.use_per else "uniform"
+    return draft.finish({"game": config.env.game, "num_actions": num_actions, "replay": replay, **figures})
 
 
 class Training:
-    """The actors of one run and its checkpoints."""
+    """The actors of one run, its checkpoints, and the loop that drives them."""
 
     def __init__(self, config: TrainDqnConfig, draft: Draft, num_actions: int, frames_folder: Path | None) -> None:
         self._config, self._folder = config, draft.path.resolve()
-        self._checkpoints = self._folder / "checkpoints"
         self._frames_folder = frames_folder.resolve() if frames_folder is not None else None
-        self._reserve()
-        self._server = ReplayServerActor.options(num_cpus=SERVER_CPUS).remote(
+        self._blocks = EpisodeBlocks(self._folder / "episode_blocks.json")
+        self.checkpoints = Checkpoints(
+            self._folder / "checkpoints",
+            use_per=config.use_per,
+            with_replay=config.save_replay,
+            config=draft.run.config,
+        )
+        self._server = self._start_server()
+        self._learner = self._start_learner(num_actions)
+        self._pool = WorkerPool(self._start_worker)
+        self._counters, self._returns = Counters(), list[float]()
+
+    def run(self, stop: StopRequest, log: MetricLog) -> bool:
+        """Train to the end or until stopped, and write a checkpoint either way. Returns whether the end was reached."""
+        self._counters = self.checkpoints.load(self._learner, self._server)
+        self._pool.start(self._config.workers.num_workers)
+        wait_for_actors([self._server, self._learner, *self._pool.handles], lambda: bool(stop))
+        supervisor = Supervisor(
+            _plan(self._config),
+            self._server,
+            self._learner,
+            self._pool,
+            self._config.exploration.epsilon,
+            self._counters,
+        )
+        with Progress("train-dqn", self._config.num_steps, "steps", initial=self._counters.num_steps) as progress:
+            supervisor.run(lambda: bool(stop), log.write, self._save, lambda: self._show(progress))
+        self._returns = list(supervisor.log.recent_returns)
+        self._pool.close()
+        self._save()
+        if supervisor.is_done:
+            self._save_weights()
+        return supervisor.is_done
+
+    def figures(self) -> dict[str, float | int | None]:
+        """Counts of the run, and the mean return of its last 100 training episodes."""
+        return {
+            **self._counters.as_dict(),
+            "num_lost_workers": self._pool.num_lost,
+            "num_skipped_steps": result_of(self._server.status.remote(), "replay server").num_skipped,
+            "last_mean_return": sum(self._returns) / len(self._returns) if self._returns else None,
+        }
+
+    def close(self) -> None:
+        """End all actors, so that their resources are free again."""
+        self._pool.kill()
+        for actor in (self._learner, self._server):
+            ray.kill(actor)
+
+    def _start_server(self) -> Any:
+        """The server writes its snapshots itself, so it runs on this node, whatever room there is."""
+        config, workers = self._config, self._config.workers
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        return ReplayServerActor.options(num_cpus=0, scheduling_strategy=here).remote(
             config.replay,
             frame_stack=config.network.frame_stack,
             use_per=config.use_per,
             batch_size=config.learner.batch_size,
             num_updates=config.num_updates,
             seed=config.seed,
+            max_waiting_steps=2 * workers.num_workers * workers.envs_per_worker * workers.rollout_steps,
         )
-        source = ServerSource(self._server, config.learner.batch_size)
-        self._learner = LearnerActor.options(num_cpus=config.resources.num_cpus, num_gpus=self._gpus).remote(
-            num_actions, config.network, config.learner, config.resources, config.seed, source
-        )
-        counters, num_updates = self._load()
-        self._supervisor = Supervisor(
-            self._plan(), self._server, self._learner, self._start_worker, config.exploration.epsilon, counters,
-            num_updates,
-        )  # fmt: skip
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the run reached its end."""
-        return self._supervisor.is_done
-
-    @property
-    def num_steps(self) -> int:
-        """Agent steps so far."""
-        return self._supervisor.counters.num_steps
-
-    def figures(self) -> dict[str, int]:
-        """Counts of the run."""
-        supervisor = self._supervisor
-        return {
-            "num_steps": supervisor.counters.num_steps,
-            "num_updates": supervisor.num_updates,
-            "num_episodes": supervisor.counters.num_episodes,
-            "num_lost_workers": supervisor.num_lost_workers,
-        }
-
-    def run(self, stop: StopRequest, log: MetricLog) -> None:
-        """Train to the end or until stopped; a checkpoint, or the final weights, are written either way."""
-        self._supervisor.start(self._config.workers.num_workers)
-        with Progress("train-dqn", self._config.num_steps, "steps", initial=self.num_steps) as progress:
-            self._supervisor.run(
-                lambda: bool(stop), log.write, self._save, lambda steps: progress.advance_to(steps, self._note())
-            )
-        self._supervisor.close_workers()
-        self._save()
-        if self.is_done:
-            path = weights_path(self._folder, use_per=self._config.use_per)
-            ray.get(self._learner.save_weights.remote(path))
-
-    def close(self) -> None:
-        """Give the actors' resources back."""
-        for actor in (self._learner, self._server, *self._supervisor._workers):
-            ray.kill(actor)
-
-    def _note(self) -> str:
-        return f"{self._supervisor.num_updates:,} updates, {self._supervisor.counters.num_episodes} episodes"
-
-    def _plan(self) -> Plan:
+    def _start_learner(self, num_actions: int) -> Any:
         config = self._config
-        return Plan(
-            num_steps=config.num_steps,
-            num_updates=config.num_updates,
-            rollout_steps=config.workers.rollout_steps,
-            envs_per_worker=config.workers.envs_per_worker,
-            log_period_s=config.log_period_s,
-            checkpoint_period_updates=config.checkpoint_period_updates,
+        resources = config.resources.on_machine(config.workers.num_workers)
+        source = ServerSource(self._server, wants_td_errors=config.use_per)
+        return LearnerActor.options(num_cpus=resources.num_cpus, num_gpus=_num_gpus(config)).remote(
+            num_actions, config.network, config.learner, resources, config.seed, source
         )
 
-    def _start_worker(self, blocks: list[int]) -> Any:
+    def _start_worker(self) -> Any:
         config = self._config
         return start_worker(
-            AtariFactory(config.env), blocks, config.network, config.seed, self._server, self._frames_folder,
+            AtariFactory(config.env),
+            self._blocks.take(config.workers.envs_per_worker),
+            config.network,
+            config.seed,
+            self._server,
+            self._frames_folder,
             config.workers.cpus_per_worker,
-        )  # fmt: skip
+        )
 
-    @property
-    def _gpus(self) -> int:
-        if self._config.resources.device not in {"auto", "cuda"}:
-            return 0
-        return int(ray.cluster_resources().get("GPU", 0) >= 1)
-
-    def _reserve(self) -> None:
-        """Wait for, or refuse, a cluster that has no room."""
-        workers, resources = self._config.workers, self._config.resources
-        cpus = workers.num_workers * workers.cpus_per_worker + resources.num_cpus + SERVER_CPUS
-        require_resources(cpus=cpus, gpus=1 if resources.device == "cuda" else 0)
+    def _show(self, progress: Progress) -> None:
+        note = f"{self._counters.num_updates:,} updates, {self._counters.num_episodes} episodes"
+        progress.advance_to(self._counters.num_steps, note)
 
     def _save(self) -> None:
-        """Write a checkpoint; the pointer to it comes last, and older ones go only then."""
-        config, updates = self._config, self._supervisor.num_updates
-        name = checkpoint_name(updates)
-        path = checkpoint_path(self._checkpoints, updates, use_per=config.use_per)
-        extra = {"counters": self._supervisor.counters.as_dict(), "config": config.model_dump_json()}
-        learner = self._learner.save.remote(path, extra)
-        server = self._server.save.remote(self._checkpoints, name, with_frames=config.save_replay)
-        ray.get([learner, server])
-        write_json(self._checkpoints / LATEST, {"num_updates": updates, **self._supervisor.counters.as_dict()})
-        delete_states(self._checkpoints, keep=name)
-        for old in sorted(self._checkpoints.glob("*.pth"))[:-2]:
-            old.unlink()
+        self.checkpoints.save(self._learner, self._server, self._counters)
 
-    def _load(self) -> tuple[Counters, int]:
-        """Where the last checkpoint was, with learner and server brought there; the beginning if there is none."""
-        latest = self._checkpoints / LATEST
-        if not latest.exists():
-            return Counters(), 0
-        counters = json.loads(latest.read_text())
-        num_updates = counters.pop("num_updates")
-        path = checkpoint_path(self._checkpoints, num_updates, use_per=self._config.use_per)
-        try:
-            ray.get(self._learner.load.remote(path))
-            ray.get(self._server.load.remote(self._checkpoints, checkpoint_name(num_updates)))
-        except ray.exceptions.RayTaskError as error:
-            raise LapaError(str(error.cause)) if isinstance(error.cause, LapaError) else error from error
-        return Counters(**counters), num_updates
+    def _save_weights(self) -> None:
+        """The final weights alone, as others take them."""
+        weights = result_of(self._learner.weights.remote(), "learner")
+        state = {name: torch.tensor(value) for name, value in weights.items()}
+        save_checkpoint(weights_path(self._folder, use_per=self._config.use_per), state)
+
+
+def _plan(config: TrainDqnConfig) -> Plan:
+    return Plan(
+        num_steps=config.num_steps,
+        num_updates=config.num_updates,
+        rollout_steps=config.workers.rollout_steps,
+        envs_per_worker=config.workers.envs_per_worker,
+        log_period_s=config.log_period_s,
+        checkpoint_period_updates=config.checkpoint_period_updates,
+    )
+
+
+def _num_gpus(config: TrainDqnConfig) -> int:
+    device = config.resources.device
+    return int(device == "cuda" or (device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1))
+
+
+def _require_room(config: TrainDqnConfig) -> None:
+    """Wait for, or refuse, a cluster that has no room for the actors."""
+    cpus = config.workers.num_workers * config.workers.cpus_per_worker + config.resources.num_cpus
+    require_resources(cpus=cpus, gpus=1 if config.resources.device == "cuda" else 0)
 
 
 def _check(config: TrainDqnConfig) -> int:
@@ -271,20 +274,10 @@ def _check(config: TrainDqnConfig) -> int:
     return AtariEnv(config.env).num_actions
 
 
-def _begin_gameplay(config: TrainDqnConfig, draft: Draft) -> Draft:
-    """The frames artefact inside the agent's: its own manifest, the same config."""
+def _begin_gameplay(config: TrainDqnConfig, draft: Draft) -> Draft | None:
+    """The frames artefact inside the agent's: its own manifest, the same config. None if it is whole already."""
     out = draft.path / GAMEPLAY
-    return Draft.begin(config.model_copy(update={"out": out, "resume": (out / "run.json").exists()}), "frames")
-
-
-def _figures(
-    config: TrainDqnConfig, draft: Draft, num_actions: int, training: Training
-) -> dict[str, float | int | str | None]:
-    returns = [row["return"] for row in read_metrics(draft.metrics_path) if row.get("return") is not None]
-    return {
-        "game": config.env.game,
-        "num_actions": num_actions,
-        "replay": "prioritised" if config.use_per else "uniform",
-        **training.figures(),
-        "last_mean_return": float(returns[-1]) if returns else None,
-    }
+    try:
+        return Draft.begin(config.model_copy(update={"out": out, "resume": (out / RUN).exists()}), "frames")
+    except AlreadyWholeError:
+        return None
