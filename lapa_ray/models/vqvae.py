@@ -131,7 +131,8 @@ def _encoder(config: VqvaeConfig) -> nn.Sequential:
     channels = 6
     for step in CHANNEL_STEPS:
         width = config.width * step
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1), nn.BatchNorm2d(width), nn.ReLU()]
+        # No bias before a normalisation that would take it away again.
+        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
         channels = width
     return nn.Sequential(*layers, nn.Conv2d(channels, config.code_dim, 1))
 
@@ -140,6 +141,7 @@ def _decoder(config: VqvaeConfig) -> nn.Sequential:
     widths = [config.width * step for step in reversed(CHANNEL_STEPS)]
     layers: list[nn.Module] = [nn.Conv2d(config.code_dim, widths[0], 1)]
     for width, after, padding in zip(widths, [*widths[1:], 3], OUTPUT_PADDING, strict=True):
-        layers.append(nn.ConvTranspose2d(width, after, 3, stride=2, padding=1, output_padding=padding))
-        layers += [nn.Tanh()] if after == 3 else [nn.BatchNorm2d(after), nn.ReLU()]
+        is_last = after == 3
+        layers.append(nn.ConvTranspose2d(width, after, 3, stride=2, padding=1, output_padding=padding, bias=is_last))
+        layers += [nn.Tanh()] if is_last else [nn.BatchNorm2d(after), nn.ReLU()]
     return nn.Sequential(*layers)

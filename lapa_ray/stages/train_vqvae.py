@@ -87,9 +87,7 @@ class VqvaeTask:
         """Reconstruction error, weighted, plus the quantiser's loss."""
         frame_t, frame_t1, changed = self._pictures(self._train, items)
         output = network(frame_t, frame_t1)
-        squared = (output.reconstruction - frame_t1).square().mean(dim=1)
-        weights = 1 + self._config.changed_pixel_weight * changed
-        reconstruction = (weights * squared).sum() / weights.sum()
+        reconstruction = self._error(output.reconstruction, frame_t1, changed)
         loss = reconstruction + output.quantizer_loss
         return loss, {"reconstruction_loss": reconstruction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
 
@@ -104,14 +102,21 @@ class VqvaeTask:
             items = np.arange(start, min(start + VALIDATION_BATCH, count))
             frame_t, frame_t1, changed = self._pictures(self._held_out, items)
             output = self.model(frame_t, frame_t1)
-            squared = (output.reconstruction - frame_t1).square().mean(dim=1)
-            weights = 1 + self._config.changed_pixel_weight * changed
-            total += len(items) * float((weights * squared).sum() / weights.sum() + output.quantizer_loss)
+            error = self._error(output.reconstruction, frame_t1, changed)
+            total += len(items) * float(error + output.quantizer_loss)
             predicted, true = to_8bit(output.reconstruction), to_8bit(frame_t1)
             pixels.update(predicted, true, changed, with_ssim=True)
             copy_last.update(to_8bit(frame_t), true, changed)
             codes.update(output.codes.cpu().numpy())
         return {"loss": total / count} | _values(pixels, copy_last, codes)
+
+    def _error(self, reconstruction: Tensor, frame_t1: Tensor, changed: Tensor) -> Tensor:
+        """Weighted mean of the squared error of RGB [B, 3, H, W], with the changed pixels' weight at `changed`."""
+        squared = (reconstruction - frame_t1).square().mean(dim=1)
+        if not self._config.changed_pixel_weight:
+            return squared.mean()
+        weights = 1 + self._config.changed_pixel_weight * changed
+        return (weights * squared).sum() / weights.sum()
 
     def _pictures(self, store: PairStore, items: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures t and t+1, RGB [B, 3, 210, 160], and where they differ, bool [B, 210, 160]."""

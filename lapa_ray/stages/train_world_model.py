@@ -72,6 +72,15 @@ class Samples:
         return before, actions, after
 
 
+def check_samples(path: Path, num_actions: int, *splits: Samples) -> None:
+    """Raise `LapaError` for a split without samples, or actions that the game does not have."""
+    for samples in splits:
+        if not len(samples):
+            raise LapaError(f"{path}: every episode of a split is shorter than two steps; record longer ones.")
+        if not (samples.actions.min() >= 0 and samples.actions.max() < num_actions):
+            raise LapaError(f"{path}: holds steps without a known action, which a world model needs; record them.")
+
+
 class WorldModelTask:
     """The world model with its data."""
 
@@ -85,6 +94,7 @@ class WorldModelTask:
             raise LapaError(f"{config.codes}: fewer training episodes than the {share.world_size} workers.")
         self._train = Samples([dataset.episode(i) for i in mine])
         self._held_out = Samples([dataset.episode(i) for i in held_out])
+        check_samples(config.codes, dataset.num_actions, self._train, self._held_out)
         self.model: nn.Module = WorldModel(dataset.num_actions, dataset.codebook_size, config.model).to(device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
         self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = torch.optim.lr_scheduler.StepLR(
@@ -114,7 +124,6 @@ class WorldModelTask:
             hits += int((logits.argmax(dim=-1) == after).sum())
             copied += int((before == after).sum())
             count += after.numel()
-        count = max(count, 1)
         return {"loss": loss / count, "accuracy": hits / count, "copy_last_accuracy": copied / count}
 
 

@@ -1,0 +1,137 @@
+"""The training loop in real Ray Train workers: the same losses as in this process, stops, faults and lost workers."""
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lapa_ray.actors.cluster import ray_session
+from lapa_ray.core.errors import LapaError
+from lapa_ray.core.metric_log import read_metrics
+from lapa_ray.core.stop import StopRequest
+from lapa_ray.models.checkpoint import load_checkpoint
+from lapa_ray.stages.fit import LAST, FitResources, FitResult, run_fit
+from tests.support.toy_task import ToyConfig, ToyTask
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+)
+
+
+USES_RAY = pytest.mark.usefixtures("ray_running")
+
+
+@pytest.fixture(scope="module")
+def ray_running():
+    with ray_session(ToyConfig().ray):
+        yield
+
+
+def train(folder: Path, num_workers: int, task=ToyTask, stop=None, **changes) -> FitResult:
+    resources = FitResources(num_workers=num_workers, device="cpu", cpus_per_worker=0.5, checkpoint_period_updates=3)
+    config = ToyConfig().model_copy(update={"resources": resources, **changes})
+    folder.mkdir(exist_ok=True)
+    stop = StopRequest() if stop is None else stop
+    return run_fit("toy", config, lambda share, device: task(config, share, device), folder, stop)
+
+
+def assert_alike(one: FitResult, other: FitResult, one_folder: Path, other_folder: Path) -> None:
+    """The same rows, to the rounding that another number of threads brings."""
+    assert one == dataclasses.replace(other, figures=pytest.approx(other.figures, rel=1e-4))
+    rows, others = (read_metrics(folder / "metrics.jsonl") for folder in (one_folder, other_folder))
+    for row, like in zip(rows, others, strict=True):
+        assert row.pop("stage") == like.pop("stage")
+        assert row == pytest.approx(like, rel=1e-4)
+
+
+@USES_RAY
+def test_one_worker_gives_the_losses_of_this_process_and_leaves_nothing_else(tmp_path):
+    here = train(tmp_path / "here", 0)
+    worker = train(tmp_path / "worker", 1)
+    assert_alike(worker, here, tmp_path / "worker", tmp_path / "here")
+    torch.testing.assert_close(load_checkpoint(tmp_path / "worker" / LAST), load_checkpoint(tmp_path / "here" / LAST))
+    assert sorted(p.name for p in (tmp_path / "worker").iterdir()) == ["checkpoints", "metrics.jsonl"]
+
+
+@USES_RAY
+def test_two_workers_share_the_items_stay_in_step_and_tell_a_fault_once(tmp_path):
+    with pytest.raises(LapaError, match=r"^update 4: the loss is nan; .*last.pt keeps the last good state"):
+        train(tmp_path, 2, bad_update=4)
+    assert load_checkpoint(tmp_path / LAST)["update"] == 3
+    result = train(tmp_path, 2)
+    assert (result.update, result.num_updates) == (20, 20)
+    rows = read_metrics(tmp_path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "val_loss" not in row] == list(range(1, 21))
+    assert min(row["val_loss"] for row in rows if "val_loss" in row) == result.figures["loss"]
+
+
+class SlowTask(ToyTask):
+    """Leaves its process id in its config's `out`, and takes its time."""
+
+    def __init__(self, config, share, device):
+        super().__init__(config, share, device)
+        (config.out / "pid").write_text(str(os.getpid()))
+
+    def loss(self, network, items):
+        time.sleep(0.1)
+        return super().loss(network, items)
+
+
+def kill_after(folder: Path, update: int) -> None:
+    """SIGKILL the worker once it has logged `update`."""
+    while not any(row["step"] >= update for row in read_metrics(folder / "metrics.jsonl")):
+        time.sleep(0.05)
+    os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+
+
+@USES_RAY
+def test_a_killed_worker_is_replaced_and_the_result_is_the_same(tmp_path):
+    unbroken = train(tmp_path / "unbroken", 0)
+    folder = tmp_path / "killed"
+    folder.mkdir()
+    killer = threading.Thread(target=kill_after, args=(folder, 10), daemon=True)
+    killer.start()
+    replaced = train(folder, 1, task=SlowTask, out=folder)
+    killer.join()
+    assert_alike(replaced, unbroken, folder, tmp_path / "unbroken")
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from lapa_ray.core.stop import stop_on_signal
+from tests.integration.test_ray_train import SlowTask, train
+if __name__ == "__main__":
+    with stop_on_signal() as stop:
+        print(train(Path({folder!r}), 1, task=SlowTask, stop=stop, out=Path({folder!r})))
+"""
+
+
+def test_ctrl_c_reaches_the_workers_as_a_stop_with_a_checkpoint(tmp_path):
+    """SIGINT to the whole process group, as a terminal sends it."""
+    script = SCRIPT.format(root=str(Path(__file__).parents[2]), folder=str(tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        while len(read_metrics(tmp_path / "metrics.jsonl")) < 4:
+            assert process.poll() is None, process.communicate()[1]
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    stopped = load_checkpoint(tmp_path / LAST)["update"]
+    assert 0 < stopped < 20
+    assert f"FitResult(update={stopped}, num_updates=20" in out
+    assert [line for line in err.splitlines() if line and not line.startswith(("toy: ", "Stopping: "))] == []

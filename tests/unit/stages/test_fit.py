@@ -1,0 +1,145 @@
+"""The training loop, in this process."""
+
+import pytest
+import torch
+
+from lapa_ray.core.errors import LapaError
+from lapa_ray.core.metric_log import MetricLog, read_metrics
+from lapa_ray.core.stop import StopRequest
+from lapa_ray.models.checkpoint import load_checkpoint
+from lapa_ray.stages.fit import BEST, LAST, FitResources, FitResult, Share, TrainingConfig, run_fit
+from tests.support.toy_task import ToyConfig, ToyTask
+
+NUM_UPDATES = 20
+
+
+class StopAt(StopRequest):
+    """Asked before each update; true from the `after`th time on."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__()
+        self.left = after
+
+    def __bool__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def train(folder, config=None, stop=None, **changes) -> FitResult:
+    config = (config or ToyConfig()).model_copy(update=changes)
+    stop = StopRequest() if stop is None else stop
+    return run_fit("toy", config, lambda share, device: ToyTask(config, share, device), folder, stop)
+
+
+def rows(folder):
+    return [row for row in read_metrics(folder / "metrics.jsonl") if "val_loss" not in row]
+
+
+def states(folder):
+    return load_checkpoint(folder / LAST)
+
+
+def assert_equal_states(one, other):
+    assert one.keys() == other.keys()
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stopped_at", [0, 1, 3, 5, 12, 19])
+def test_a_stopped_and_resumed_run_equals_an_unbroken_one(tmp_path, stopped_at):
+    unbroken = train(tmp_path / "unbroken")
+    part = train(tmp_path / "resumed", stop=StopAt(stopped_at))
+    assert (part.update, part.finished) == (stopped_at, False)
+    assert train(tmp_path / "resumed") == unbroken
+    assert read_metrics(tmp_path / "resumed/metrics.jsonl") == read_metrics(tmp_path / "unbroken/metrics.jsonl")
+    assert_equal_states(states(tmp_path / "resumed"), states(tmp_path / "unbroken"))
+
+
+class PowerCutError(Exception):
+    pass
+
+
+class PowerCutAt(StopAt):
+    def __bool__(self) -> bool:
+        if super().__bool__():
+            raise PowerCutError
+        return False
+
+
+def test_a_killed_run_resumes_from_its_last_checkpoint_and_logs_no_row_twice(tmp_path):
+    """Killed after update 8: the last checkpoint is of update 6, the rows of 7 and 8 are logged again."""
+    train(tmp_path / "unbroken")
+    with pytest.raises(PowerCutError):
+        train(tmp_path / "killed", stop=PowerCutAt(8))
+    assert states(tmp_path / "killed")["update"] == 6
+    assert [row["step"] for row in rows(tmp_path / "killed")] == list(range(1, 9))
+    train(tmp_path / "killed")
+    assert read_metrics(tmp_path / "killed/metrics.jsonl") == read_metrics(tmp_path / "unbroken/metrics.jsonl")
+    assert_equal_states(states(tmp_path / "killed"), states(tmp_path / "unbroken"))
+
+
+def test_an_epoch_takes_every_item_once(tmp_path):
+    train(tmp_path)
+    sums = [row["items_sum"] for row in rows(tmp_path)]
+    assert [sum(sums[start : start + 5]) for start in range(0, NUM_UPDATES, 5)] == [sum(range(20))] * 4
+    assert sums[:5] != sums[5:10]
+
+
+def test_the_best_checkpoint_is_the_one_of_lowest_validation_loss(tmp_path):
+    result = train(tmp_path, training=TrainingConfig(num_epochs=30, batch_size=4))
+    losses = [row["val_loss"] for row in read_metrics(tmp_path / "metrics.jsonl") if "val_loss" in row]
+    assert len(losses) == 30
+    best = load_checkpoint(tmp_path / BEST)
+    assert best["figures"]["loss"] == min(losses) == result.figures["loss"]
+    task = ToyTask(ToyConfig(), Share(), torch.device("cpu"))
+    task.model.load_state_dict(best["model"])
+    task.model.eval()
+    assert task.validate()["loss"] == pytest.approx(min(losses))
+
+
+def test_a_bound_on_updates_ends_with_a_validation(tmp_path):
+    result = train(tmp_path, training=TrainingConfig(num_epochs=4, max_updates=7, batch_size=4))
+    assert (result.update, result.num_updates, result.finished) == (7, 7, True)
+    steps = [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl") if "val_loss" in row]
+    assert steps == [5, 7]
+
+
+def test_the_learning_rate_is_scheduled_by_epochs(tmp_path):
+    train(tmp_path)
+    assert states(tmp_path)["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.1**4)
+
+
+def test_a_loss_that_is_not_a_number_keeps_the_last_good_checkpoint(tmp_path):
+    with pytest.raises(LapaError, match=r"update 7: the loss is nan; .*last.pt keeps the last good state"):
+        train(tmp_path, bad_update=7)
+    state = states(tmp_path)
+    assert state["update"] == 6
+    assert all(value.isfinite().all() for value in state["model"].values())
+    train(tmp_path)
+    assert states(tmp_path)["update"] == NUM_UPDATES
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path):
+    with pytest.raises(LapaError, match=r"training.batch_size 32: larger than the training set \(20 items a worker\)"):
+        train(tmp_path, training=TrainingConfig(batch_size=32))
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    train(tmp_path, stop=StopAt(4))
+    (tmp_path / LAST).write_bytes(b"cut")
+    with pytest.raises(LapaError, match=r"last\.pt: damaged checkpoint"):
+        train(tmp_path)
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(LapaError, match="device cuda"):
+        train(tmp_path, resources=FitResources(num_workers=0, device="cuda"))
+
+
+def test_rows_are_kept_as_they_are_where_none_is_to_be_forgotten(tmp_path):
+    with MetricLog(tmp_path / "metrics.jsonl", "toy") as log:
+        log.write(0, {"train_loss": 1.0})
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    train(tmp_path, stop=StopAt(0))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
