@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -16,11 +16,16 @@ from lapa_ray.dataset.reader import FrameDataset
 class PairStore:
     """Composites of whole episodes as palette indices, 34 kB a step, addressed by pair."""
 
-    def __init__(self, episodes: Sequence[Screen]) -> None:
-        """`episodes`: composites uint8 [T+1, height, width] of each; pair t of an episode is (c_t, c_t+1)."""
-        self.composites = np.concatenate(episodes)
-        lengths = np.array([len(episode) for episode in episodes])
-        is_first = np.ones(len(self.composites), dtype=np.bool_)
+    def __init__(self, episodes: Iterable[Screen], num_composites: int | None = None) -> None:
+        """`episodes`: composites uint8 [T+1, height, width] of each; pair t of an episode is (c_t, c_t+1).
+
+        With `num_composites`, the sum of all T+1, they may come one by one, and memory never holds them twice.
+        """
+        if num_composites is None:
+            episodes = list(episodes)
+            num_composites = sum(map(len, episodes))
+        self.composites, lengths = _gather(episodes, num_composites)
+        is_first = np.ones(num_composites, dtype=np.bool_)
         is_first[np.cumsum(lengths) - 1] = False
         self._firsts = np.flatnonzero(is_first)
 
@@ -40,7 +45,7 @@ class PairStore:
                 f"{dataset.artefact.path}: its pairs need {need:.1f} GB of memory, more than max_memory_gb "
                 f"{max_memory_gb:g}; raise it, use more workers, or record fewer episodes."
             )
-        return cls([dataset.composites(episode, composite) for episode in episode_ids])
+        return cls((dataset.composites(episode, composite) for episode in episode_ids), num_composites)
 
     def __len__(self) -> int:
         return len(self._firsts)
@@ -49,3 +54,16 @@ class PairStore:
         """Pictures t and t+1 of pairs `indices`, each uint8 [B, height, width]."""
         firsts = self._firsts[indices]
         return self.composites[firsts], self.composites[firsts + 1]
+
+
+def _gather(episodes: Iterable[Screen], total: int) -> tuple[Screen, list[int]]:
+    """All pictures in a row, and how many each episode has."""
+    pictures = np.empty((0, 0, 0), dtype=np.uint8)
+    lengths: list[int] = []
+    for episode in episodes:
+        if not lengths:
+            pictures = np.empty((total, *episode.shape[1:]), dtype=np.uint8)
+        position = sum(lengths)
+        pictures[position : position + len(episode)] = episode
+        lengths.append(len(episode))
+    return pictures, lengths

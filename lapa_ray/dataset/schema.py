@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import zlib
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +18,11 @@ METADATA_KEY = b"lapa_ray"
 ROW_GROUP_ROWS = 512
 RESET_STEP = -1
 """`step` of the reset frame; the first step is 0."""
+CHECKSUM_KEY = b"lapa_ray_crc32"
+"""CRC-32 of the entry above it: pages have checksums in Parquet, the metadata has none."""
+INDEX_COLUMNS = ["episode_id", "step", "frame_index", "action", "executed_action", "reward", "lives", "terminated",
+                 "truncated"]  # fmt: skip
+"""The small columns: all but `screen` and `ram`."""
 
 
 def frame_schema(info: GameInfo, policy: str) -> pa.Schema:
@@ -33,27 +40,50 @@ def frame_schema(info: GameInfo, policy: str) -> pa.Schema:
         pa.field("terminated", pa.bool_(), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
     ]
-    return pa.schema(fields, metadata={METADATA_KEY: json.dumps(_describe(info, policy)).encode()})
+    said = json.dumps(_describe(info, policy)).encode()
+    return pa.schema(fields, metadata={METADATA_KEY: said, CHECKSUM_KEY: _checksum(said)})
 
 
 def read_metadata(schema: pa.Schema, source: str) -> tuple[GameInfo, str]:
     """Game and recording policy from a shard's schema. Raises `LapaError` naming `source` if it is none."""
-    raw = (schema.metadata or {}).get(METADATA_KEY)
-    if raw is None:
-        raise LapaError(f"{source}: not a frame shard of lapa_ray (its metadata has no 'lapa_ray' entry); remove it.")
+    said = _said(schema.metadata or {}, source)
+    if said["version"] != VERSION:
+        raise LapaError(
+            f"{source}: frames of version {said['version']}, but this lapa_ray reads version {VERSION}; "
+            "use the lapa_ray that wrote it, or record it again."
+        )
     try:
-        said = json.loads(raw)
-        if said["format"] != FORMAT:
-            raise LapaError(f"{source}: holds {said['format']}, not frames; remove it.")
-        if said["version"] != VERSION:
-            raise LapaError(f"{source}: frames of version {said['version']}; this lapa_ray reads version {VERSION}.")
         info = _game_info(said)
     except (ValueError, KeyError, TypeError) as error:
-        raise LapaError(f"{source}: its metadata is damaged ({error!r}); record it again.") from error
+        raise _damaged(source, error) from error
     expected = frame_schema(info, said["policy"])
     if not schema.equals(expected, check_metadata=False):
         raise LapaError(f"{source}: its columns are not those of frames version {VERSION}; see docs/dataset.md.")
     return info, said["policy"]
+
+
+def _said(metadata: dict[bytes, bytes], source: str) -> dict[str, Any]:
+    """The metadata entry of a frame shard of any version."""
+    raw = metadata.get(METADATA_KEY)
+    if raw is None:
+        raise LapaError(f"{source}: not a frame shard of lapa_ray (its metadata has no 'lapa_ray' entry); remove it.")
+    try:
+        if metadata.get(CHECKSUM_KEY, _checksum(raw)) != _checksum(raw):
+            raise ValueError("its checksum differs")
+        said: dict[str, Any] = json.loads(raw)
+        if (said["format"], type(said["version"]), type(said["policy"])) != (FORMAT, int, str):
+            raise ValueError("not of frames")
+    except (ValueError, KeyError, TypeError) as error:
+        raise _damaged(source, error) from error
+    return said
+
+
+def _damaged(source: str, error: Exception) -> LapaError:
+    return LapaError(f"{source}: its metadata is damaged ({error!r}); restore it from a copy, or record it again.")
+
+
+def _checksum(raw: bytes) -> bytes:
+    return f"{zlib.crc32(raw):08x}".encode()
 
 
 def _describe(info: GameInfo, policy: str) -> dict[str, object]:
@@ -63,6 +93,7 @@ def _describe(info: GameInfo, policy: str) -> dict[str, object]:
         "game": info.game,
         "height": info.height,
         "width": info.width,
+        "channels": 1,
         "palette": info.palette.tobytes().hex(),
         "action_meanings": list(info.action_meanings),
         "frame_skip": info.frame_skip,
@@ -72,15 +103,14 @@ def _describe(info: GameInfo, policy: str) -> dict[str, object]:
     }
 
 
-def _game_info(said: dict[str, object]) -> GameInfo:
-    palette = np.frombuffer(bytes.fromhex(str(said["palette"])), dtype=np.uint8).reshape(256, 3)
+def _game_info(said: dict[str, Any]) -> GameInfo:
     return GameInfo(
         game=str(said["game"]),
-        palette=palette,
-        action_meanings=tuple(str(name) for name in said["action_meanings"]),  # type: ignore[attr-defined]
-        height=int(said["height"]),  # type: ignore[call-overload]
-        width=int(said["width"]),  # type: ignore[call-overload]
-        frame_skip=int(said["frame_skip"]),  # type: ignore[call-overload]
-        sticky_probability=float(said["sticky_probability"]),  # type: ignore[arg-type]
+        palette=np.frombuffer(bytes.fromhex(said["palette"]), dtype=np.uint8).reshape(256, 3),
+        action_meanings=tuple(str(name) for name in said["action_meanings"]),
+        height=int(said["height"]),
+        width=int(said["width"]),
+        frame_skip=int(said["frame_skip"]),
+        sticky_probability=float(said["sticky_probability"]),
         emulator=str(said["emulator"]),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from lapa_ray.core.errors import LapaError
-from lapa_ray.dataset.reader import read_shards, shard_paths
+from lapa_ray.dataset.shards import read_shards, shard_paths
 
 
 def frame_figures(folder: Path) -> dict[str, float | int | str | None]:
@@ -16,8 +16,8 @@ def frame_figures(folder: Path) -> dict[str, float | int | str | None]:
     if not shards:
         raise LapaError(f"{folder}: no whole episode was recorded; record longer.")
     info, episodes = read_shards(shards)
-    returns = [float(rows.columns["reward"].sum()) for rows in episodes.values()]
-    num_frames = sum(len(rows.columns["step"]) for rows in episodes.values())
+    returns = [rows.total_reward for rows in episodes.values()]
+    num_frames = sum(rows.num_frames for rows in episodes.values())
     num_bytes = sum(shard.stat().st_size for shard in shards)
     return {
         "game": info.game,

@@ -105,7 +105,8 @@ class AtariEnv:
         if count < self._config.frame_skip:
             frames = _first(frames, count)
         terminated = self._ale.game_over()
-        truncated = self._over and not terminated
+        truncated = not terminated and self._num_frames >= self._config.max_frames
+        self._over = terminated or truncated
         return Step(self._observe(frames.screens), float(frames.rewards.sum()), terminated, truncated, frames)
 
     def _play(self, action: int, frames: StepFrames) -> int:
@@ -119,8 +120,7 @@ class AtariEnv:
             self._ale.getRAM(frames.ram[index])
             self._note(frames, index, self._executed, reward)
             self._num_frames += 1
-            self._over = self._num_frames >= self._config.max_frames or self._ale.game_over()
-            if self._over:
+            if self._ale.game_over() or self._num_frames >= self._config.max_frames:
                 return index + 1
         return self._config.frame_skip
 

@@ -1,7 +1,7 @@
 """The palettes of the Atari 2600 as the ALE shows them: which colour an index of a screen is.
 
-Read off the emulator of ale-py 0.12.1, whose two tables these are: NTSC for 94 of its games, PAL for ten. The tests hold
-them against getScreenRGB on real frames. A row below is one hue in eight shades, of the even indices.
+Read off the emulator of ale-py 0.12.1, whose two tables these are: NTSC for 94 of its games, PAL for ten. The tests
+hold them against getScreenRGB on real frames. A row below holds two hues in eight shades each, of the even indices.
 """
 
 from __future__ import annotations
