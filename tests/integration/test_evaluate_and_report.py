@@ -1,0 +1,153 @@
+"""`evaluate` and `report` on a small real chain: the figures are those that plain NumPy finds in the same data."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lapa_ray.core.artefact import open_artefact
+from lapa_ray.core.command_line import parse_config
+from lapa_ray.core.errors import LapaError
+from lapa_ray.dataset.codes import CodeDataset
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.evaluation.exhibits import Exhibits
+from lapa_ray.evaluation.figures import Evaluation, format_value
+from lapa_ray.stages import evaluate, report, train_vqvae, train_world_model
+from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
+
+SMALL = ["--horizon=3", "--num_rollouts=6", "--num_pictured_rollouts=3", "--num_ssim_pairs=4", "--device=cpu"]
+OFF = ["--wandb.mode=disabled"]
+READS = ("frames", "vqvae", "codes", "world_model")
+
+
+@pytest.fixture(scope="module")
+def small_chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("chain")
+    write_frames(folder / "frames")
+    make_vqvae(folder / "frames", folder / "vqvae")
+    write_codes(folder / "frames", folder / "vqvae", folder / "codes")
+    world_model = ["--model.hidden=8", "--model.embedding=4", *BRIEF]
+    make(train_world_model, folder / "world_model", [f"--codes={folder / 'codes'}", *world_model])
+    make(evaluate, folder / "evaluation", [*paths(folder), *SMALL, *OFF])
+    make(report, folder / "report", [*paths(folder), f"--evaluation={folder / 'evaluation'}", *OFF])
+    return folder
+
+
+def make(stage, out: Path, arguments: list[str]):
+    return stage.run(parse_config(stage.CONFIG, [f"--out={out}", *arguments]))
+
+
+def make_vqvae(frames: Path, out: Path, *arguments: str):
+    return make(train_vqvae, out, [f"--frames={frames}", *TINY_VQVAE, *BRIEF, *arguments])
+
+
+def paths(folder: Path) -> list[str]:
+    return [f"--{role}={folder / role}" for role in READS]
+
+
+def held_out_episode(small_chain: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Composites, codes and palette of the one held-out episode."""
+    frames, codes = FrameDataset.open(small_chain / "frames"), CodeDataset.open(small_chain / "codes")
+    _, (episode,) = split_episodes(frames.episode_ids, 0.1)
+    return frames.composites(episode), codes.episode(episode).codes, frames.info.palette
+
+
+def figures_of(small_chain: Path) -> dict:
+    return open_artefact(small_chain / "evaluation", "evaluation").manifest.figures
+
+
+def test_pixel_baselines_are_those_of_plain_numpy(small_chain: Path) -> None:
+    composites, _, palette = held_out_episode(small_chain)
+    before, after = palette[composites[:-1]].astype(float), palette[composites[1:]].astype(float)
+    squared = (before - after) ** 2
+    changed = composites[:-1] != composites[1:]
+    found = figures_of(small_chain)
+    assert found["reconstruction_psnr_db_copy_last_frame"] == pytest.approx(10 * np.log10(255**2 / squared.mean()))
+    expected = 10 * np.log10(255**2 / squared[changed].mean())
+    assert found["reconstruction_changed_psnr_db_copy_last_frame"] == pytest.approx(expected)
+    assert found["reconstruction_l1_levels_copy_last_frame"] == pytest.approx(np.abs(before - after).mean())
+
+
+def test_token_baselines_are_those_of_plain_numpy(small_chain: Path) -> None:
+    _, codes, _ = held_out_episode(small_chain)
+    dataset = CodeDataset.open(small_chain / "codes")
+    training, _ = split_episodes(dataset.episode_ids, 0.2)
+    seen = np.concatenate([dataset.episode(episode).codes for episode in training])
+    mode = np.array([np.bincount(column).argmax() for column in seen.T])
+    found = figures_of(small_chain)
+    same = codes[1:] == codes[:-1]
+    assert found["world_model_teacher_forced_accuracy_copy_last_codes"] == pytest.approx(same.mean())
+    assert found["world_model_teacher_forced_accuracy_position_mode"] == pytest.approx((codes[1:] == mode).mean())
+    if not same.all():
+        expected = (codes[1:] == mode)[~same].mean()
+        assert found["world_model_teacher_forced_changed_accuracy_position_mode"] == pytest.approx(expected)
+    assert found["codes_used"] == len(np.unique(codes))
+
+
+def test_the_figures_are_the_same_in_manifest_json_and_report(small_chain: Path) -> None:
+    evaluation = Evaluation.model_validate_json((small_chain / "evaluation" / "figures.json").read_bytes())
+    assert evaluation.manifest_figures() == figures_of(small_chain)
+    assert json.loads((small_chain / "report" / "figures.json").read_text()) == evaluation.model_dump(mode="json")
+    html = (small_chain / "report" / "report.html").read_text(encoding="utf-8")
+    for figure in (figure for group in evaluation.groups for figure in group.figures):
+        assert format_value(figure.estimate.value, figure.unit) in html
+    assert evaluation.figure("return_mean") is None
+    assert "no agent was given" in html
+
+
+def test_pictures_are_of_the_held_out_episode(small_chain: Path) -> None:
+    composites, codes, palette = held_out_episode(small_chain)
+    exhibits = Exhibits.load(small_chain / "evaluation" / "pictures.npz")
+    for step, before, after in zip(exhibits.pair_steps, exhibits.pair_before, exhibits.pair_after, strict=True):
+        assert np.array_equal(before, palette[composites[step]])
+        assert np.array_equal(after, palette[composites[step + 1]])
+    start = exhibits.strip_start[1]
+    assert np.array_equal(exhibits.strip_true, palette[composites[start + exhibits.strip_horizons]])
+    assert exhibits.code_counts.sum() == codes.size
+
+
+def test_the_report_walks_back_to_the_frames(small_chain: Path) -> None:
+    manifest = open_artefact(small_chain / "report", "report").manifest
+    assert set(manifest.parents) == {*READS, "evaluation"}
+    html = (small_chain / "report" / "report.html").read_text(encoding="utf-8")
+    for role in READS:
+        assert open_artefact(small_chain / role).identity in html
+
+
+def test_the_same_evaluation_again_gives_the_same_figures(small_chain: Path, tmp_path: Path) -> None:
+    again = make(evaluate, tmp_path / "again", [*paths(small_chain), *SMALL, *OFF])
+    assert again.identity == open_artefact(small_chain / "evaluation").identity
+    assert again.manifest.figures == pytest.approx(figures_of(small_chain), nan_ok=True)
+
+
+def test_codes_of_another_vqvae_are_refused_and_nothing_is_written(small_chain: Path, tmp_path: Path) -> None:
+    make_vqvae(small_chain / "frames", tmp_path / "other", "--seed=1")
+    arguments = [*paths(small_chain), f"--vqvae={tmp_path / 'other'}", *SMALL, *OFF]
+    with pytest.raises(LapaError, match=r"codes.*was not made with the vqvae in .*other"):
+        make(evaluate, tmp_path / "out", arguments)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(LapaError, match=r"evaluation.*was not made with the vqvae in .*other"):
+        make(report, tmp_path / "out", [*arguments[:5], f"--evaluation={small_chain / 'evaluation'}", *OFF])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["figures.json", "pictures.npz"])
+def test_a_damaged_evaluation_is_named(small_chain: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(small_chain / "evaluation", tmp_path / "evaluation")
+    (tmp_path / "evaluation" / name).write_bytes(b"{")
+    with pytest.raises(LapaError, match=rf"{name}: damaged"):
+        make(report, tmp_path / "out", [*paths(small_chain), f"--evaluation={tmp_path / 'evaluation'}", *OFF])
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_episode_shorter_than_the_horizon_is_said_to_be(small_chain: Path, tmp_path: Path) -> None:
+    made = make(evaluate, tmp_path / "long", [*paths(small_chain), *SMALL, "--horizon=900", *OFF])
+    assert not [name for name in made.manifest.figures if "open_loop" in name]
+    make(report, tmp_path / "report", [*paths(small_chain), f"--evaluation={tmp_path / 'long'}", *OFF])
+    html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "no held-out episode is longer than the horizon of 900 steps" in html
