@@ -13,6 +13,7 @@ import ray
 import torch
 
 from lapa_ray.actors.policy import EpsilonGreedy
+from lapa_ray.actors.rollout_worker import check_visible
 from lapa_ray.core.frames import NO_ACTION
 from lapa_ray.core.seeds import generator_for, seed_for
 from lapa_ray.dataset.writer import FrameWriter
@@ -54,6 +55,7 @@ class EpisodePlayer:
     ) -> None:
         """`network` None plays at random; shards are called NAME-….parquet in `folder`."""
         torch.set_num_threads(1)
+        check_visible(folder)
         self._env, self._settings = make_env(), settings
         self._policy = EpsilonGreedy(network, self._env.num_actions)
         self._stack = FrameStack(settings.frame_stack)

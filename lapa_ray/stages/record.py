@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import ray
 from pydantic import Field, PositiveInt
 
-from lapa_ray.actors.cluster import ray_session, require_resources
-from lapa_ray.actors.episode_player import EpisodePlayerActor, PlaySettings
+from lapa_ray.actors.cluster import ray_session, require_resources, wait_for_actors
+from lapa_ray.actors.episode_player import EpisodePlayerActor, PlayedEpisode, PlaySettings
+from lapa_ray.actors.worker_pool import DEATHS, MAX_DEATHS_IN_A_ROW
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.config import Config, Fraction, RayConfig, StageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
@@ -28,7 +31,7 @@ class RecordResources(Config):
 
     num_workers: PositiveInt = 2
     """Players, one process each; one a core is best."""
-    cpus_per_worker: float = Field(1.0, gt=0)
+    cpus_per_worker: float = Field(0.5, gt=0)
     """CPU cores that Ray reserves for a player."""
     compression_level: int = Field(6, ge=1, le=22)
     """Zstandard level of the shards: higher is smaller and slower."""
@@ -65,9 +68,11 @@ def run(config: RecordConfig) -> Artefact:
     settings = _settings(config, agent, network)
     missing = _missing_episodes(config, draft.path)
     with ray_session(config.ray), stop_on_signal() as stop:
-        if missing:
-            _play(config, network, settings, draft.path, missing, stop)
-    missing = _missing_episodes(config, draft.path)
+        while missing and not stop:
+            _Recording(config, network, settings, draft.path.resolve()).run(missing, stop)
+            before, missing = missing, _missing_episodes(config, draft.path)
+            if missing == before and not stop:
+                raise LapaError("every player died before it put its episodes in place; add --resume to try again.")
     if missing:
         draft.pause()
         raise StoppedError(
@@ -77,54 +82,91 @@ def run(config: RecordConfig) -> Artefact:
     return draft.finish({**frame_figures(draft.path), "policy": settings.policy_name})
 
 
-def _play(
-    config: RecordConfig,
-    network: QNetwork | None,
-    settings: PlaySettings,
-    folder: Path,
-    episode_ids: list[int],
-    stop: StopRequest,
-) -> None:
-    num_workers = min(config.resources.num_workers, len(episode_ids))
-    require_resources(cpus=num_workers * config.resources.cpus_per_worker)
-    shared = ray.put(network)
-    make = EpisodePlayerActor.options(num_cpus=config.resources.cpus_per_worker).remote
-    players = [
-        make(lambda: AtariEnv(config.env), shared, settings, folder.resolve(), f"player-{index:03d}")
-        for index in range(num_workers)
-    ]
-    try:
-        _hand_out(players, episode_ids, config.num_episodes, stop)
-        ray.get([player.close.remote() for player in players])
-    finally:
-        for player in players:
-            ray.kill(player)
+class _Recording:
+    """Players that record episodes; whichever is free gets the next one. One that dies is replaced.
 
+    With a player die the episodes of the shard that it had open; the caller sees which are missing and records them.
+    """
 
-def _hand_out(players: list[Any], episode_ids: list[int], total: int, stop: StopRequest) -> None:
-    """Give each player the next episode as it becomes free; on a stop request the ones under way are finished."""
-    waiting = list(reversed(episode_ids))
-    playing: dict[Any, Any] = {}
-    with Progress("record", total, "episodes", initial=total - len(episode_ids)) as progress:
-        idle = list(players)
-        while playing or (waiting and not stop):
-            while idle and waiting and not stop:
-                player = idle.pop()
-                playing[player.play.remote(waiting.pop())] = player
-            ready, _ = ray.wait(list(playing), num_returns=1, timeout=1.0)
-            for reference in ready:
-                played = _result(reference)
-                idle.append(playing.pop(reference))
-                progress.advance(note=f"last return {played.episode_return:,.0f}")
+    def __init__(self, config: RecordConfig, network: QNetwork | None, settings: PlaySettings, folder: Path) -> None:
+        self._config, self._settings, self._folder = config, settings, folder
+        self._network = ray.put(network)
+        self._num_players = 0
+        self._idle: list[Any] = []
+        self._playing: dict[Any, tuple[Any, int]] = {}
+        self._deaths_in_a_row = 0
 
+    def run(self, episode_ids: list[int], stop: StopRequest) -> None:
+        """Record `episode_ids`; on a stop request those under way are played to their end."""
+        resources = self._config.resources
+        num_players = min(resources.num_workers, len(episode_ids))
+        require_resources(cpus=num_players * resources.cpus_per_worker)
+        self._idle = [self._new_player() for _ in range(num_players)]
+        try:
+            wait_for_actors(self._idle, lambda: bool(stop))
+            self._play_all(episode_ids, stop)
+            self._close()
+        finally:
+            for player in [*self._idle, *(player for player, _ in self._playing.values())]:
+                ray.kill(player)
 
-def _result(reference: Any) -> Any:
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayActorError as error:
-        raise LapaError("a player died; give the same command with --resume to continue.") from error
-    except ray.exceptions.RayTaskError as error:
-        raise error.cause if isinstance(error.cause, (LapaError, OSError)) else error from error
+    def _play_all(self, episode_ids: list[int], stop: StopRequest) -> None:
+        waiting = list(reversed(episode_ids))
+        total = self._config.num_episodes
+        with Progress("record", total, "episodes", initial=total - len(episode_ids)) as progress:
+            while self._playing or (waiting and not stop):
+                while self._idle and waiting and not stop:
+                    player, episode_id = self._idle.pop(), waiting.pop()
+                    self._playing[player.play.remote(episode_id)] = (player, episode_id)
+                ready, _ = ray.wait(list(self._playing), num_returns=1, timeout=1.0)
+                for reference in ready:
+                    played = self._take(reference)
+                    if isinstance(played, int):
+                        waiting.append(played)
+                    else:
+                        progress.advance(note=f"last return {played.episode_return:,.0f}")
+
+    def _take(self, reference: Any) -> PlayedEpisode | int:
+        """A finished episode, or the id of one whose player died."""
+        player, episode_id = self._playing.pop(reference)
+        try:
+            played: PlayedEpisode = ray.get(reference)
+        except DEATHS as error:
+            self._replace(player, error)
+            return episode_id
+        self._deaths_in_a_row = 0
+        self._idle.append(player)
+        return played
+
+    def _replace(self, player: Any, error: Exception) -> None:
+        if isinstance(error, ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False):
+            raise error
+        self._deaths_in_a_row += 1
+        if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
+            raise LapaError(
+                f"players died {self._deaths_in_a_row} times in a row; give them more memory or ask for fewer "
+                "(--resources.num_workers), then add --resume."
+            ) from error
+        print("A player died; another one takes its place and plays its episodes again.", file=sys.stderr, flush=True)
+        ray.kill(player)
+        self._idle.append(self._new_player())
+
+    def _close(self) -> None:
+        """Put all shards in place; those of a player that dies meanwhile are missing, and seen to be."""
+        for closing in [player.close.remote() for player in self._idle]:
+            try:
+                ray.get(closing)
+            except DEATHS as error:
+                if isinstance(error, ray.exceptions.RayTaskError):
+                    raise
+
+    def _new_player(self) -> Any:
+        config, name = self._config, f"player-{self._num_players:03d}"
+        self._num_players += 1
+        options = {"num_cpus": config.resources.cpus_per_worker, "scheduling_strategy": "SPREAD"}
+        return EpisodePlayerActor.options(**options).remote(
+            partial(AtariEnv, config.env), self._network, self._settings, self._folder, name
+        )
 
 
 def _missing_episodes(config: RecordConfig, folder: Path) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -90,17 +91,6 @@ class TrainDqnConfig(StageConfig):
 
 
 CONFIG = TrainDqnConfig
-
-
-class AtariFactory:
-    """Makes the environment in the worker that steps it."""
-
-    def __init__(self, config: AtariEnvConfig) -> None:
-        self._config = config
-
-    def __call__(self) -> AtariEnv:
-        """A fresh environment."""
-        return AtariEnv(self._config)
 
 
 def run(config: TrainDqnConfig) -> Artefact:
@@ -213,7 +203,7 @@ class Training:
     def _start_worker(self) -> Any:
         config = self._config
         return start_worker(
-            AtariFactory(config.env),
+            partial(AtariEnv, config.env),
             self._blocks.take(config.workers.envs_per_worker),
             config.network,
             config.seed,
