@@ -19,13 +19,13 @@ from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.pictures import Composite
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import stop_on_signal
-from lapa_ray.dataset.codes import CodeEpisode, codes_path, read_codes, write_codes
+from lapa_ray.dataset.codes import CodeEpisode, CodeInfo, codes_path, read_codes, write_codes
 from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.device import resolve_device
-from lapa_ray.models.vqvae import load_vqvae
+from lapa_ray.models.vqvae import GRID, load_vqvae
 from lapa_ray.stages.train_vqvae import check_size
 
 BATCH = 64
@@ -66,7 +66,7 @@ class EpisodeEncoder:
         self._device = resolve_device(device)
         self._out = out
         self._frames = FrameDataset.open(frames)
-        self._composite: Composite = artefact.manifest.config["pairs"]["composite"]
+        self._info = code_info(self._frames, artefact)
         self._model = load_vqvae(artefact).to(self._device)
         self._palette = PaletteRgb(self._frames.info.palette).to(self._device)
 
@@ -77,7 +77,7 @@ class EpisodeEncoder:
     def encode(self, episode_id: int) -> int:
         """Write the codes of an episode; returns its number of steps."""
         steps = self._frames.steps(episode_id)
-        store = PairStore([self._frames.composites(episode_id, self._composite)])
+        store = PairStore([self._frames.composites(episode_id, self._info.composite)])
         codes = [self._encode_pairs(store, start) for start in range(0, len(store), BATCH)]
         episode = CodeEpisode(
             np.concatenate(codes).astype(np.int16) if codes else np.empty((0, 35), np.int16),
@@ -87,13 +87,27 @@ class EpisodeEncoder:
             steps.terminated,
             steps.truncated,
         )
-        write_codes(self._out, episode_id, episode)
+        write_codes(self._out, self._info, episode_id, episode)
         return len(episode)
 
     def _encode_pairs(self, store: PairStore, start: int) -> np.ndarray[Any, Any]:
         frame_t, frame_t1 = store.batch(np.arange(start, min(start + BATCH, len(store))))
         pair = (self._palette(torch.from_numpy(part).to(self._device)) for part in (frame_t, frame_t1))
         return self._model.encode_pair(*pair).cpu().numpy()
+
+
+def code_info(frames: FrameDataset, vqvae: Artefact) -> CodeInfo:
+    """What the codes of `frames` by `vqvae` mean. They are made of the pictures that it was trained on."""
+    composite: Composite = vqvae.manifest.config["pairs"]["composite"]
+    return CodeInfo(
+        game=frames.info.game,
+        action_meanings=frames.info.action_meanings,
+        codebook_size=int(vqvae.manifest.figures["codebook_size"] or 0),
+        grid=GRID,
+        composite=composite,
+        vqvae=vqvae.identity,
+        frames=frames.artefact.identity,
+    )
 
 
 def run(config: ExtractConfig) -> Artefact:
@@ -166,7 +180,7 @@ def _figures(frames: FrameDataset, vqvae: Artefact, folder: Path) -> dict[str, f
     statistics = CodeStatistics(size)
     num_steps = 0
     for episode_id in frames.episode_ids:
-        codes = read_codes(codes_path(folder, episode_id)).codes
+        codes = read_codes(codes_path(folder, episode_id))[1].codes
         statistics.update(codes)
         num_steps += len(codes)
     use = statistics.compute()
