@@ -1,0 +1,42 @@
+"""The page on the dataset does what it says: its code runs, its tables name what is there."""
+
+import json
+import re
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from lapa_ray.dataset.reader import shard_paths
+from tests.support.recordings import frames_artefact
+
+PAGE = (Path(__file__).parents[3] / "docs" / "dataset.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+
+
+@pytest.fixture
+def dataset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return frames_artefact(tmp_path / "frames", [3, 5, 2], height=8)
+
+
+def test_pandas_alone_reads_a_shard(dataset):
+    names: dict = {}
+    exec(BLOCKS[0], names)
+    assert "lapa_ray" not in BLOCKS[0].replace('b"lapa_ray"', "")
+    assert names["rgb"].shape == (8, 160, 3)
+    assert names["returns"].to_dict() == {0: 6.0, 1: 15.0, 2: 3.0}
+
+
+def test_the_rest_of_the_code_runs(dataset):
+    names: dict = {}
+    exec(BLOCKS[1], names)
+    assert len(BLOCKS) == 2
+    assert names["frame_t"].shape == (3, 8, 160)
+
+
+def test_the_tables_name_every_column_and_key(dataset):
+    schema = pq.read_schema(shard_paths(dataset.artefact.path)[0])
+    rows = "".join(re.findall(r"^\| (`.*?) \|", PAGE, flags=re.MULTILINE))
+    named = set(re.findall(r"`(\w+)`", rows))
+    assert named == set(schema.names) | set(json.loads(schema.metadata[b"lapa_ray"]))
