@@ -1,0 +1,58 @@
+"""Catch on a 5 × 5 grid of pixels blocks: a ball falls, a paddle moves; small enough to learn within a minute on a CPU."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lapa_ray.core.frames import NO_ACTION, RAM_BYTES, GameInfo, StepFrames
+from lapa_ray.envs.environment import Step
+
+SIZE = 5
+BLOCK = 16
+NUM_ACTIONS = 3
+
+
+class CatchEnv:
+    """Left, stay or right; the ball needs four steps to the paddle's row, +1 if it is caught, −1 if not."""
+
+    def __init__(self) -> None:
+        self.info = GameInfo(
+            game="Catch",
+            palette=np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1),
+            action_meanings=("LEFT", "NOOP", "RIGHT"),
+            height=84,
+            width=84,
+            frame_skip=1,
+            sticky_probability=0.0,
+            emulator="catch 1",
+        )
+        self._ball = self._paddle = self._row = 0
+
+    @property
+    def num_actions(self) -> int:
+        return NUM_ACTIONS
+
+    def reset(self, seed: int) -> Step:
+        generator = np.random.default_rng(seed)
+        self._ball, self._paddle = (int(column) for column in generator.integers(SIZE, size=2))
+        self._row = 0
+        return self._result(NO_ACTION, 0.0)
+
+    def step(self, action: int) -> Step:
+        self._paddle = min(max(self._paddle + action - 1, 0), SIZE - 1)
+        self._row += 1
+        reward = 0.0 if self._row < SIZE - 1 else (1.0 if self._paddle == self._ball else -1.0)
+        return self._result(action, reward)
+
+    def _result(self, action: int, reward: float) -> Step:
+        obs = np.zeros((84, 84), dtype=np.uint8)
+        for row, column, grey in ((self._row, self._ball, 255), (SIZE - 1, self._paddle, 128)):
+            obs[row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK] = grey
+        frames = StepFrames(
+            obs[None].copy(),
+            np.zeros((1, RAM_BYTES), dtype=np.uint8),
+            np.array([action], dtype=np.int8),
+            np.array([reward], dtype=np.float32),
+            np.ones(1, dtype=np.int8),
+        )
+        return Step(obs, reward, self._row >= SIZE - 1, truncated=False, frames=frames)
