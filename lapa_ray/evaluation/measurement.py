@@ -23,6 +23,7 @@ from lapa_ray.evaluation.model_figures import codes_group, horizon_curves, world
 from lapa_ray.evaluation.reconstruction import (
     Decoder,
     ReconstructionMeter,
+    batches,
     decode_8bit,
     hwc,
     median_frame,
@@ -79,12 +80,10 @@ class Measurement:
         training, self.held_out = split
         self._training_codes = self._count_codes(training)
         self._held_out_codes = self._count_codes(self.held_out)
-        mode, size = self._training_codes.mode(), sampling.batch_size
-        self._pixels = ReconstructionMeter(models.decode, self._palette, self._median_frame(training), batch_size=size)
-        self._teacher = TeacherForcedMeter(models.dynamics, mode, batch_size=size)
-        self._rollouts = OpenLoopMeter(
-            models.dynamics, models.decode, mode, self._palette, horizon=sampling.horizon, batch_size=size
-        )
+        mode = self._training_codes.mode()
+        self._pixels = ReconstructionMeter(models.decode, self._palette, self._median_frame(training))
+        self._teacher = TeacherForcedMeter(models.dynamics, mode, batch_size=sampling.batch_size)
+        self._rollouts = OpenLoopMeter(models.dynamics, models.decode, mode, self._palette, horizon=sampling.horizon)
         self._changed: dict[int, NDArray[np.int64]] = {}
         self._pictured: list[tuple[int, int, int]] = []
         self._choose_samples()
@@ -94,11 +93,15 @@ class Measurement:
         """Held-out steps."""
         return sum(self._frames.num_steps(episode) for episode in self.held_out)
 
+    @property
+    def num_samples(self) -> int:
+        """Pairs and rollouts to be measured."""
+        return self.num_steps + self._num_rollouts
+
     def run(self) -> Iterator[int]:
-        """Measure one held-out episode after the other; yields the steps of each."""
+        """Measure one held-out episode after the other; yields how many pairs or rollouts were done, of each batch."""
         for episode_id in self.held_out:
-            self._measure_episode(episode_id)
-            yield self._frames.num_steps(episode_id)
+            yield from self._measure_episode(episode_id)
 
     def groups(self, seed: int) -> tuple[FigureGroup, ...]:
         """The figures of VQ-VAE, codes and world model."""
@@ -156,17 +159,20 @@ class Measurement:
         self._ssim_steps = spread(lengths, sampling.num_ssim_pairs)
         self._num_rollouts = sum(len(part) for part in self._starts.values())
 
-    def _measure_episode(self, episode_id: int) -> None:
+    def _measure_episode(self, episode_id: int) -> Iterator[int]:
         composites = self._frames.composites(episode_id, self._composite)
-        track = self._track(episode_id)
-        self._changed[episode_id] = np.array(
-            [np.count_nonzero(a != b) for a, b in pairwise(composites)], dtype=np.int64
-        )
-        self._pixels.update(episode_id, composites, track.codes, frozenset(self._ssim_steps[episode_id].tolist()))
+        changed = [np.count_nonzero(before != after) for before, after in pairwise(composites)]
+        self._changed[episode_id] = np.array(changed, dtype=np.int64)
+        track, size = self._track(episode_id), self._sampling.batch_size
+        for steps in batches(np.arange(len(track.codes)), size):
+            self._pixels.update(episode_id, composites, track.codes, steps, self._ssim_steps[episode_id])
+            yield len(steps)
         self._teacher.update(track)
-        pictured = self._pictured_starts[episode_id].tolist()
-        self._rollouts.update(track, composites, self._starts[episode_id], frozenset(pictured))
-        for start in pictured:
+        pictured = self._pictured_starts[episode_id]
+        for starts in batches(self._starts[episode_id], size):
+            self._rollouts.update(track, composites, starts, pictured)
+            yield len(starts)
+        for start in pictured.tolist():
             future = composites[start + self._sampling.horizon]
             self._pictured.append((int(np.count_nonzero(composites[start] != future)), episode_id, start))
 

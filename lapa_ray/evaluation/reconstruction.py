@@ -26,26 +26,30 @@ CHANGED_NOTE = "On the pixels alone that differ between frame t and frame t+1."
 
 
 class ReconstructionMeter:
-    """Accumulates what the decoder makes of the codes of one episode after the other."""
+    """Accumulates what the decoder makes of the codes of held-out pairs."""
 
-    def __init__(
-        self, decode: Decoder, palette: NDArray[np.uint8], median_frame: NDArray[np.uint8], *, batch_size: int
-    ) -> None:
+    def __init__(self, decode: Decoder, palette: NDArray[np.uint8], median_frame: NDArray[np.uint8]) -> None:
         """`median_frame` uint8 [H, W, 3]; `palette` uint8 [256, 3]."""
-        self._decode, self._palette, self._batch_size = decode, palette, batch_size
+        self._decode, self._palette = decode, palette
         self._median = chw(median_frame[None])
         self.model, self.copy_last, self.median = PixelMetrics(), PixelMetrics(), PixelMetrics()
 
-    def update(self, episode_id: int, composites: Screen, codes: Codes, ssim_steps: frozenset[int]) -> None:
-        """Count all pairs of one episode: `composites` uint8 [T+1, H, W], `codes` [T, 35].
+    def update(
+        self,
+        episode_id: int,
+        composites: Screen,
+        codes: Codes,
+        steps: NDArray[np.int64],
+        ssim_steps: NDArray[np.int64],
+    ) -> None:
+        """Count the pairs `steps` of one episode: `composites` uint8 [T+1, H, W], `codes` [T, 35].
 
-        SSIM is counted at `ssim_steps` alone, for it costs more than all else together.
+        SSIM is counted at those among `ssim_steps` alone, for it costs more than all else together.
         """
-        for steps in batches(np.arange(len(codes)), self._batch_size):
-            wanted = np.isin(steps, list(ssim_steps))
-            for part, with_ssim in ((steps[wanted], True), (steps[~wanted], False)):
-                if len(part):
-                    self._update_batch(episode_id, composites, codes, part, with_ssim=with_ssim)
+        wanted = np.isin(steps, ssim_steps)
+        for part, with_ssim in ((steps[wanted], True), (steps[~wanted], False)):
+            if len(part):
+                self._update_batch(episode_id, composites, codes, part, with_ssim=with_ssim)
 
     def _update_batch(
         self, episode_id: int, composites: Screen, codes: Codes, steps: NDArray[np.int64], *, with_ssim: bool

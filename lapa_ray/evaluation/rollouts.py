@@ -74,28 +74,25 @@ class OpenLoopMeter:
         palette: NDArray[np.uint8],
         *,
         horizon: int,
-        batch_size: int,
     ) -> None:
         self._dynamics, self._decode, self._mode, self._palette = dynamics, decode, mode, palette
-        self._horizon, self._batch_size = horizon, batch_size
+        self._horizon = horizon
         self.accuracy = [{name: TokenAccuracy() for name in PREDICTORS} for _ in range(horizon)]
         self.pixels = [{name: PixelMetrics() for name in PICTURES} for _ in range(horizon)]
 
     def update(
-        self, track: CodeTrack, composites: Screen, starts: NDArray[np.int64], pictured: frozenset[int] = frozenset()
+        self, track: CodeTrack, composites: Screen, starts: NDArray[np.int64], pictured: NDArray[np.int64]
     ) -> None:
-        """Count the rollouts of one episode that start at steps `starts`; those in `pictured` as pictures too.
+        """Count the rollouts of one episode that start at steps `starts`; those among `pictured` as pictures too.
 
         A start s needs a past and a future: 1 ≤ s ≤ T − horizon.
         """
-        for part in batches(starts, self._batch_size):
-            predicted = self.roll(track, part)
-            for h in range(self._horizon):
-                last, true = track.codes[part - 1], track.codes[part + h]
-                _count(self.accuracy[h], predicted[:, h], true, last, self._mode, track.episode_id)
-            shown = np.isin(part, list(pictured))
-            for h in range(self._horizon):
-                self._count_pictures(track, composites, part[shown], h, predicted[shown, h])
+        predicted, shown = self.roll(track, starts), np.isin(starts, pictured)
+        for h in range(self._horizon):
+            last, true = track.codes[starts - 1], track.codes[starts + h]
+            _count(self.accuracy[h], predicted[:, h], true, last, self._mode, track.episode_id)
+            if shown.any():
+                self._count_pictures(track, composites, starts[shown], h, predicted[shown, h])
 
     def roll(self, track: CodeTrack, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Predicted codes int64 [B, horizon, P] of the rollouts that start at `starts` [B]."""
@@ -105,16 +102,15 @@ class OpenLoopMeter:
     def _count_pictures(
         self, track: CodeTrack, composites: Screen, starts: NDArray[np.int64], h: int, predicted: Codes
     ) -> None:
-        for part in batches(np.arange(len(starts)), self._batch_size):
-            seen, future = composites[starts[part]], composites[starts[part] + h + 1]
-            pictures = {
-                "model": decode_8bit(self._decode, predicted[part]),
-                "copy_last_frame": chw(self._palette[seen]),
-                "true_codes": decode_8bit(self._decode, track.codes[starts[part] + h]),
-            }
-            changed, true = torch.from_numpy(seen != future), chw(self._palette[future])
-            for name, picture in pictures.items():
-                self.pixels[h][name].update(picture, true, changed, track.episode_id)
+        seen, future = composites[starts], composites[starts + h + 1]
+        pictures = {
+            "model": decode_8bit(self._decode, predicted),
+            "copy_last_frame": chw(self._palette[seen]),
+            "true_codes": decode_8bit(self._decode, track.codes[starts + h]),
+        }
+        changed, true = torch.from_numpy(seen != future), chw(self._palette[future])
+        for name, picture in pictures.items():
+            self.pixels[h][name].update(picture, true, changed, track.episode_id)
 
 
 def possible_starts(num_steps: int, horizon: int) -> NDArray[np.int64]:

@@ -169,9 +169,9 @@ def _on(device: torch.device, function: Callable[..., Tensor]) -> Callable[..., 
 
 
 def _measure(measurement: Measurement, stop: StopRequest) -> None:
-    with Progress("evaluate: models", measurement.num_steps, "steps") as progress:
-        for num_steps in measurement.run():
-            progress.advance(num_steps)
+    with Progress("evaluate: models", measurement.num_samples, "samples") as progress:
+        for num_samples in measurement.run():
+            progress.advance(num_samples)
             _raise_if(stop)
 
 
