@@ -25,7 +25,7 @@ def test_the_vqvae_overfits_a_batch_beyond_copy_last(quantizer):
     frame_t, frame_t1 = pictures[:-1], pictures[1:]
     model = Vqvae(VqvaeConfig(width=8, code_dim=16, quantizer=quantizer))
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
-    for _ in range(150):
+    for _ in range(200):
         output = model(frame_t, frame_t1)
         loss = F.mse_loss(output.reconstruction, frame_t1) + output.quantizer_loss
         optimizer.zero_grad()
@@ -33,9 +33,9 @@ def test_the_vqvae_overfits_a_batch_beyond_copy_last(quantizer):
         optimizer.step()
     model.eval()
     error = F.mse_loss(model(frame_t, frame_t1).reconstruction, frame_t1)
-    still = frame_t1.mean(dim=0, keepdim=True).expand_as(frame_t1)
-    assert error < 0.5 * F.mse_loss(still, frame_t1)
-    assert error < 0.5 * F.mse_loss(frame_t, frame_t1)
+    mean_picture = frame_t1.mean(dim=0, keepdim=True).expand_as(frame_t1)
+    assert error < 0.25 * F.mse_loss(frame_t, frame_t1)
+    assert error < 0.6 * F.mse_loss(mean_picture, frame_t1)
 
 
 def test_the_world_model_overfits_a_batch_beyond_copy_last_and_mode():

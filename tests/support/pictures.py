@@ -1,4 +1,4 @@
-"""Made-up pictures whose content is known: a palette, and a bright square that wanders over a still background."""
+"""Made-up pictures whose content is known: a palette, and a bright square that wanders over still stripes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ def grey_palette() -> NDArray[np.uint8]:
 def wandering_square(count: int, seed: int = 0) -> NDArray[np.uint8]:
     """Palette indices uint8 [count, 210, 160]; the square jumps anew in each picture."""
     generator = np.random.default_rng(seed)
-    pictures = np.tile(generator.integers(0, 60, (1, HEIGHT, WIDTH), dtype=np.uint8) // 20 * 20, (count, 1, 1))
+    stripes = (np.arange(WIDTH) // 40 * 30).astype(np.uint8)
+    pictures = np.tile(stripes, (count, HEIGHT, 1))
     for picture in pictures:
         top, left = generator.integers(0, HEIGHT - 40), generator.integers(0, WIDTH - 40)
         picture[top : top + 40, left : left + 40] = 250

@@ -1,0 +1,78 @@
+"""Extract through real Ray Data: the same codes as one pair at a time, resumed where it was left, faults named."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from lapa_ray import cli
+from lapa_ray.actors.cluster import ray_session
+from lapa_ray.core.artefact import open_artefact
+from lapa_ray.core.config import RayConfig
+from lapa_ray.dataset.codes import CodeDataset, codes_path, joined
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.models.colour import PaletteRgb
+from lapa_ray.models.vqvae import PairEncoder, load_vqvae
+from tests.support.made_artefacts import counter_frames
+from tests.support.small_chain import BRIEF, TINY_VQVAE
+
+LENGTHS = {2: 9, 5: 70, 9: 1}  # one is longer than a batch, one as short as can be
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("extract")
+    counter_frames(folder / "frames", LENGTHS)
+    arguments = [f"--frames={folder / 'frames'}", *TINY_VQVAE, *BRIEF, "--training.batch_size=8"]
+    assert cli.main(["train-vqvae", f"--out={folder / 'vqvae'}", *arguments]) == 0
+    with ray_session(RayConfig(num_cpus=2, object_store_mb=80)):
+        assert cli.main(command(folder, folder / "codes")) == 0
+        yield folder
+
+
+def command(made, out, *more):
+    return ["extract", f"--frames={made / 'frames'}", f"--vqvae={made / 'vqvae'}", f"--out={out}", *more]
+
+
+def test_codes_are_those_of_single_pairs(made):
+    frames, codes = FrameDataset.open(made / "frames"), CodeDataset.open(made / "codes")
+    encoder = PairEncoder(load_vqvae(open_artefact(made / "vqvae")), PaletteRgb(frames.info.palette))
+    triples = list(joined(codes, frames))
+    assert len(triples) == sum(LENGTHS.values())
+    for frame_t, grid, frame_t1 in triples[::7]:
+        single = encoder.encode_pair(torch.from_numpy(frame_t), torch.from_numpy(frame_t1))
+        np.testing.assert_array_equal(single.numpy(), grid)
+
+
+def test_the_actions_are_those_of_the_frames(made):
+    frames, codes = FrameDataset.open(made / "frames"), CodeDataset.open(made / "codes")
+    for episode_id in LENGTHS:
+        np.testing.assert_array_equal(codes.episode(episode_id).actions, frames.steps(episode_id).actions)
+
+
+def test_resuming_encodes_what_is_missing_and_keeps_the_rest(made, tmp_path):
+    out = tmp_path / "codes"
+    shutil.copytree(made / "codes", out, ignore=shutil.ignore_patterns("manifest.json"))
+    lost, kept = codes_path(out, 5), codes_path(out, 2)
+    content, before = lost.read_bytes(), kept.stat().st_mtime_ns
+    lost.unlink()
+    assert cli.main(command(made, out, "--resume")) == 0
+    assert lost.read_bytes() == content
+    assert kept.stat().st_mtime_ns == before
+
+
+def test_a_shard_that_is_corrupt_inside_is_named(made, tmp_path, capfd):
+    shutil.copytree(made / "frames", tmp_path / "frames")
+    shard = next((tmp_path / "frames").glob("*.parquet"))
+    middle = shard.stat().st_size // 2
+    with shard.open("r+b") as file:
+        file.seek(middle)
+        file.write(os.urandom(64))
+    arguments = command(made, tmp_path / "codes")
+    arguments[1] = f"--frames={tmp_path / 'frames'}"
+    assert cli.main(arguments) == cli.EXIT_BAD_INPUT
+    message = capfd.readouterr().err
+    assert f"{shard}: corrupt shard" in message
+    assert not (tmp_path / "codes" / "manifest.json").exists()
