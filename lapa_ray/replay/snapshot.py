@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -36,10 +37,10 @@ def load_state(folder: Path, name: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        with np.load(path) as arrays:
+        with path.open("rb") as file, np.load(file) as arrays:
             flat: dict[str, Any] = {key: arrays[key] for key in arrays.files}
         flat[_FRAMES] = np.load(_frames_path(folder, name), mmap_mode="r")
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise LapaError(f"{path}: damaged ({error}); delete it to resume with an empty replay buffer.") from error
     return _unflatten(flat)
 

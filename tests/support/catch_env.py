@@ -1,4 +1,4 @@
-"""Catch on a 5 × 5 grid of pixels blocks: a ball falls, a paddle moves; small enough to learn within a minute on a CPU."""
+"""Catch on a 5 × 5 grid: a ball falls, a paddle moves; small enough to learn within a minute on a CPU."""
 
 from __future__ import annotations
 
