@@ -1,0 +1,113 @@
+"""The worker on the counter environment, whose frames tell which episode, step and action they came from."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+
+from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK, EpisodeBlocks
+from lapa_ray.actors.policy import EpsilonGreedy, to_weights
+from lapa_ray.actors.rollout_worker import RolloutWorker
+from lapa_ray.core.errors import LapaError
+from lapa_ray.core.seeds import seed_for
+from lapa_ray.dataset.reader import read_shards, shard_paths
+from lapa_ray.models.q_network import QNetwork, QNetworkConfig
+from tests.support.counter_env import NUM_ACTIONS, CounterEnv, read
+
+NETWORK = QNetworkConfig(channels=(2, 2, 2), hidden=4, frame_stack=2)
+LENGTH = 7
+WEIGHTS = to_weights(QNetwork(NUM_ACTIONS, NETWORK))
+
+
+def worker(sent: list, blocks=(0, 1), folder=None, **env_fields) -> RolloutWorker:
+    make_env = partial(CounterEnv, LENGTH, **env_fields)
+    return RolloutWorker(make_env, list(blocks), NETWORK, seed=3, send=sent.append, frames_folder=folder)
+
+
+def rows_of(sent: list, stream: int) -> list[tuple]:
+    chunks = [chunk for message in sent for chunk in message if chunk.stream == stream]
+    columns = zip(*((c.frames, c.starts, c.actions, c.rewards, c.terminated) for c in chunks), strict=True)
+    return list(zip(*(np.concatenate(column) for column in columns), strict=True))
+
+
+@pytest.mark.parametrize("truncates", [False, True])
+def test_every_frame_is_sent_once_in_order_with_how_it_was_reached(truncates):
+    sent: list = []
+    one = worker(sent, truncates=truncates)
+    stats = [one.play(WEIGHTS, epsilon=1.0, num_steps=count) for count in (5, 16, 1)]
+    assert [s.num_steps for s in stats] == [10, 32, 2]
+    assert [chunk.num_steps for message in sent for chunk in message] == [5, 5, 16, 16, 1, 1]
+    for stream in (0, 1):
+        expected = [(episode, step) for episode in range(4) for step in range(LENGTH + 1)][: 22 + 4]
+        for (frame, start, action, reward, terminated), (episode, step) in zip(
+            rows_of(sent, stream), expected, strict=True
+        ):
+            episode_id = stream * EPISODES_PER_BLOCK + episode
+            tag, frame_step, frame_action = read(frame)
+            assert tag == seed_for(3, "episode", episode_id) % 65536
+            assert (frame_step, bool(start)) == (step, step == 0)
+            if not start:
+                assert (frame_action, reward) == (action, step)
+                assert terminated == (step == LENGTH and not truncates)
+
+
+def test_episodes_are_told_with_return_and_length():
+    stats = worker([]).play(WEIGHTS, epsilon=1.0, num_steps=2 * LENGTH)
+    assert stats.episodes == [(LENGTH * (LENGTH + 1) / 2, LENGTH)] * 4
+
+
+def test_gameplay_holds_what_was_sent(tmp_path):
+    sent: list = []
+    one = worker(sent, blocks=(4,), folder=tmp_path)
+    one.play(WEIGHTS, epsilon=1.0, num_steps=LENGTH + 3)
+    one.close()
+    info, episodes = read_shards(shard_paths(tmp_path))
+    assert info.game == "Counter"
+    first = 4 * EPISODES_PER_BLOCK
+    assert {key: rows.num_steps for key, rows in episodes.items()} == {first: LENGTH, first + 1: 3}
+    sent_actions = [int(action) for _, start, action, *_ in rows_of(sent, 4) if not start]
+    kept = np.concatenate([rows.columns["action"] for rows in episodes.values()])
+    steps = np.concatenate([rows.columns["step"] for rows in episodes.values()])
+    is_last_frame = np.diff(np.append(steps, -9)) != 0
+    assert kept[is_last_frame & (steps >= 0)].tolist() == sent_actions
+
+
+def test_a_folder_that_the_node_does_not_see_is_named(tmp_path):
+    with pytest.raises(LapaError, match=r"nowhere: not to be seen from node .* storage that all nodes share"):
+        worker([], folder=tmp_path / "nowhere")
+
+
+def test_greedy_play_takes_the_best_action_and_follows_new_weights():
+    network = QNetwork(NUM_ACTIONS, NETWORK)
+    policy = EpsilonGreedy(QNetwork(NUM_ACTIONS, NETWORK), NUM_ACTIONS)
+    generators = [np.random.default_rng(index) for index in range(3)]
+    stacks = np.zeros((3, 2, 84, 84), dtype=np.uint8)
+    for best in (3, 1):
+        with torch.no_grad():
+            network.head.bias.copy_(torch.nn.functional.one_hot(torch.tensor(best), NUM_ACTIONS) * 100.0)
+        policy.load(to_weights(network))
+        assert policy.act(stacks, 0.0, generators).tolist() == [best] * 3
+
+
+def test_epsilon_is_the_share_of_random_actions_and_one_environment_does_not_shift_another():
+    network = QNetwork(NUM_ACTIONS, NETWORK)
+    with torch.no_grad():
+        network.head.bias[2] = 100.0
+    policy = EpsilonGreedy(network, NUM_ACTIONS)
+    stack = np.zeros((1, 2, 84, 84), dtype=np.uint8)
+    alone, generator = np.random.default_rng(5), np.random.default_rng(5)
+    actions = [int(policy.act(stack, 0.5, [generator])[0]) for _ in range(2000)]
+    assert np.mean(np.array(actions) != 2) == pytest.approx(0.5 * 4 / 5, abs=0.03)
+    both = [policy.act(np.repeat(stack, 2, axis=0), 0.5, [np.random.default_rng(9), alone]) for _ in range(50)]
+    assert [int(pair[1]) for pair in both] == actions[:50]
+
+
+def test_blocks_are_never_given_twice(tmp_path):
+    path = tmp_path / "blocks.json"
+    taken = EpisodeBlocks(path).take(3)
+    again = EpisodeBlocks(path)  # as after a kill: only the file is left
+    assert taken + again.take(1) + again.take(2) == [0, 1, 2, 3, 4, 5]
+    path.write_text("{")
+    with pytest.raises(LapaError, match=r"blocks\.json: damaged"):
+        EpisodeBlocks(path)
