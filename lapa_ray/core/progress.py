@@ -45,7 +45,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        else:
+        elif error is None or self._done > self._initial:
             self._print_line()
 
     def _rate(self) -> float:

@@ -171,8 +171,8 @@ def _quieten_ray_data() -> None:
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    for name in ("ray.data", "ray.data._internal"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    # Whatever Ray Data logs as an error it raises too; the user reads it once, from the command line.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
 
 
 def _figures(frames: FrameDataset, vqvae: Artefact, folder: Path) -> dict[str, float | int | str | None]:

@@ -54,6 +54,20 @@ def test_nothing_done_and_all_done_tell_no_time_left(clock, capsys):
     assert lines(capsys) == ["bake: 10/10 steps, 2 steps/s"]
 
 
+def test_a_fault_before_the_first_unit_is_not_preceded_by_a_line(clock, capsys):
+    for done in (0, 3):
+        with pytest.raises(ZeroDivisionError):
+            fail_after(done)
+    assert lines(capsys) == ["bake: 3/10 steps, 3 steps/s, 2 s left"]
+
+
+def fail_after(done: int) -> None:
+    with Progress("bake", 10, "steps") as bar:
+        progress.time.monotonic.now += 1.0
+        bar.advance(done)
+        raise ZeroDivisionError
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
