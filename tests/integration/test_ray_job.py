@@ -16,7 +16,9 @@ def cluster():
 
 def test_a_job_records_on_the_cluster_and_inspects_what_it_wrote(cluster, tmp_path):
     out = tmp_path / "frames"
-    record = f"{LAPA_RAY} record --agent random --num_episodes 1 --num_workers 1 --env.max_frames 400 --out {out}"
+    record = (
+        f"{LAPA_RAY} record --agent random --num_episodes 1 --resources.num_workers 1 --env.max_frames 400 --out {out}"
+    )
     job = cluster.submit("sh", "-c", f"{record} && {LAPA_RAY} inspect {out}")
     assert job.returncode == 0, job.stdout
     assert open_artefact(out, "frames").identity in job.stdout
