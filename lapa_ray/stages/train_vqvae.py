@@ -48,7 +48,7 @@ class TrainVqvaeConfig(StageConfig):
     model: VqvaeConfig = VqvaeConfig()
     """Network."""
     learning_rate: float = Field(3e-4, gt=0)
-    """Of Adam."""
+    """Step size of Adam, per update."""
     changed_pixel_weight: float = Field(0.0, ge=0)
     """Extra weight in the squared error of pixels that change from t to t+1; 0 is the source's plain mean."""
     training: TrainingConfig = TrainingConfig()

@@ -37,7 +37,7 @@ class TrainWorldModelConfig(StageConfig):
     model: WorldModelConfig = WorldModelConfig()
     """Network."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Of Adam, at the start."""
+    """Step size of Adam, per update, at the start."""
     lr_step_epochs: PositiveInt = 30
     """Epochs after which the learning rate is multiplied by lr_gamma (StepLR)."""
     lr_gamma: float = Field(0.1, gt=0, le=1)
