@@ -18,21 +18,24 @@ SPARE = 64
 NUM_STREAMS = 3
 
 
-MAX_AGE = SPARE // 2
-"""Frames of others after which a stream that was silent has lost its past, as `TransitionStore` promises."""
+MAX_AGE = SPARE * 3 // 4
+"""Frames of others after which a silent stream's last frames are copied to the new end, as `TransitionStore` says."""
+
+Window = list[tuple[int, int]]
+"""(number, place in the ring) of each frame, oldest first; the place counts up and is −1 for a frame that is gone."""
 
 
 class ReplayMachine(RuleBasedStateMachine):
-    """Each frame holds its own number, which is its id too, so that a window can be compared number by number."""
+    """Each frame holds its own number, so that a window can be compared number by number."""
 
     @initialize(capacity=st.integers(5, 40), use_per=st.booleans())
     def make(self, capacity: int, use_per: bool) -> None:
         self.config = ReplayConfig(capacity=capacity, min_size=1, spare_frames=SPARE)
         self.use_per = use_per
         self.buffer = self._build()
-        self.truth: dict[int, tuple[list[int], int, float, bool]] = {}
-        self.windows: dict[int, list[int]] = {}
-        self.frame = 0
+        self.truth: dict[int, tuple[Window, int, float, bool]] = {}
+        self.windows: dict[int, Window] = {}
+        self.frame = self.place = 0
         self.next_id = 0
         self.num_skipped = 0
 
@@ -53,7 +56,9 @@ class ReplayMachine(RuleBasedStateMachine):
         numbers = list(range(self.frame, self.frame + len(kinds)))
         part = min(self.config.capacity, MAX_AGE)
         for row, (kind, number) in enumerate(zip(kinds, numbers, strict=True)):
-            self._note(stream, kind, number, part_start=self.frame + row - row % part)
+            if row % part == 0 and stream in self.windows:
+                self.windows[stream] = self._renewed(self.windows[stream])
+            self._note(stream, kind, number)
         self.frame += len(kinds)
         frames = np.stack([_picture(number) for number in numbers])
         return Chunk(
@@ -65,13 +70,24 @@ class ReplayMachine(RuleBasedStateMachine):
             np.array([kind == "e" for kind in kinds]),
         )
 
-    def _note(self, stream: int, kind: str, number: int, part_start: int) -> None:
+    def _renewed(self, window: Window) -> Window:
+        """The window with the places of its frames after a stream that was silent for long is copied."""
+        if window[0][1] >= self.place - MAX_AGE or window[-1][1] < 0:
+            return window
+        oldest = self.place - self.config.capacity - SPARE
+        held = sorted({number for number, place in window if place >= max(oldest, 0)})
+        new = {number: self.place + index for index, number in enumerate(held)}
+        self.place += len(held)
+        return [(number, new.get(number, -1)) for number, _ in window]
+
+    def _note(self, stream: int, kind: str, number: int) -> None:
+        place, self.place = self.place, self.place + 1
         if kind == "r":
-            self.windows[stream] = [number] * STACK
+            self.windows[stream] = [(number, place)] * STACK
             return
-        window = [*self.windows[stream], number]
+        window = [*self.windows[stream], (number, place)]
         self.windows[stream] = window[1:]
-        if window[0] < part_start - MAX_AGE:
+        if window[0][1] < 0:
             self.num_skipped += 1
             return
         self.truth[self.next_id] = (window, number % 7, float(number), kind == "e")
@@ -85,7 +101,7 @@ class ReplayMachine(RuleBasedStateMachine):
         assert float(batch.weights.max()) <= 1 + 1e-6
         for row, transition in enumerate(batch.ids):
             window, action, reward, terminated = self.truth[int(transition)]
-            np.testing.assert_array_equal(batch.windows[row], np.stack([_picture(number) for number in window]))
+            np.testing.assert_array_equal(batch.windows[row], np.stack([_picture(number) for number, _ in window]))
             assert (batch.actions[row], batch.rewards[row], batch.terminated[row]) == (action, reward, terminated)
 
     @rule(ids=st.lists(st.integers(0, 200), max_size=8, unique=True), error=st.floats(0, 100))
@@ -111,8 +127,7 @@ class ReplayMachine(RuleBasedStateMachine):
         """What went last went for want of room, or because a frame of its own was overwritten."""
         tail = self.buffer.store.tail
         if tail and len(self.buffer) < self.config.capacity:
-            oldest_held_frame = self.frame - self.config.capacity - SPARE
-            assert self.truth[tail - 1][0][0] < oldest_held_frame
+            assert self.truth[tail - 1][0][0][1] < self.place - self.config.capacity - SPARE
 
 
 def _picture(number: int) -> np.ndarray:
