@@ -36,7 +36,7 @@ class LearnerConfig(Config):
     batch_size: PositiveInt = 32
     """Transitions an update."""
     learning_rate: float = Field(2.5e-4, gt=0)
-    """Of Adam."""
+    """Step size of Adam, at each update."""
     gamma: Fraction = 0.99
     """Discount an agent step."""
     target_update_period_updates: PositiveInt = 10_000

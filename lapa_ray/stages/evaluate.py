@@ -63,7 +63,7 @@ class EvaluateConfig(StageConfig):
     num_random_episodes: PositiveInt = 30
     """Episodes of random play that the agent's return is compared with."""
     batch_size: Annotated[PositiveInt, NOT_IDENTITY] = 64
-    """Pictures or rollouts that go through a network at once."""
+    """Rows (pictures or rollouts) that go through a network at once."""
     device: Annotated[Device, NOT_IDENTITY] = "auto"
     """auto is CUDA, else MPS, else CPU."""
 
