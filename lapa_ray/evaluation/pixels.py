@@ -7,8 +7,10 @@ Knows no model and no dataset.
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics.functional.image import structural_similarity_index_measure
 
@@ -19,7 +21,7 @@ MAX_VALUE = 255.0
 
 def to_8bit(rgb: Tensor) -> Tensor:
     """RGB in [−1, 1], float [...] → uint8 [...], rounded to the nearest level; what lies outside is clamped."""
-    return ((rgb.float() + 1) * (MAX_VALUE / 2)).round().clamp(0, MAX_VALUE).to(torch.uint8)
+    return (rgb.float() + 1).mul_(MAX_VALUE / 2).round_().clamp_(0, MAX_VALUE).to(torch.uint8)
 
 
 def psnr_db(mean_squared_error: Array) -> Array:
@@ -51,14 +53,16 @@ class PixelMetrics:
 
         SSIM costs about a hundred times the rest, so it is only counted `with_ssim`.
         """
-        difference = predicted.to(torch.int32) - true.to(torch.int32)
-        squared = (difference * difference).sum(dim=1)
-        values = difference.numel()
-        self._squared.add(episode_id, int(squared.sum()), values)
-        self._absolute.add(episode_id, int(difference.abs().sum()), values)
-        self._changed.add(episode_id, int(squared[changed].sum()), 3 * int(changed.sum()))
-        self._changed_share.add(episode_id, int(changed.sum()), changed.numel())
-        if with_ssim and len(true):
+        if not len(true):
+            return
+        ours, truth, mask = _rows(predicted), _rows(true), changed.cpu().numpy().astype(np.uint8)
+        mask = mask.reshape(-1, mask.shape[-1])
+        num_changed = int(np.count_nonzero(mask))
+        self._squared.add(episode_id, cv2.norm(ours, truth, cv2.NORM_L2SQR), truth.size)
+        self._absolute.add(episode_id, cv2.norm(ours, truth, cv2.NORM_L1), truth.size)
+        self._changed.add(episode_id, cv2.norm(ours, truth, cv2.NORM_L2SQR, mask), 3 * num_changed)
+        self._changed_share.add(episode_id, num_changed, mask.size)
+        if with_ssim:
             self._ssim.add(episode_id, float(ssim(predicted, true).double().sum()), len(true))
 
     def psnr(self, seed: int = 0) -> Estimate:
@@ -80,3 +84,9 @@ class PixelMetrics:
     def changed_share(self, seed: int = 0) -> Estimate:
         """Share of pixels that changed, in [0, 1]."""
         return self._changed_share.estimate(seed=seed)
+
+
+def _rows(pictures: Tensor) -> NDArray[np.uint8]:
+    """Pictures uint8 [B, 3, H, W] as one tall picture [B·H, W, 3]: OpenCV's norms are exact, and tenfold faster."""
+    tall = pictures.cpu().permute(0, 2, 3, 1).contiguous().numpy()
+    return tall.reshape(-1, *tall.shape[2:])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -19,6 +19,7 @@ grids = arrays.arrays(np.int16, st.tuples(st.integers(1, 30), st.just(POSITIONS)
 pictures = arrays.arrays(np.uint8, st.tuples(st.just(2), st.integers(1, 5), st.just(3), st.just(4), st.just(3)))
 
 
+@settings(deadline=None)
 @given(grids, st.integers(0, 30))
 def test_code_figures_keep_their_bounds_and_do_not_depend_on_batches(codes: np.ndarray, cut: int) -> None:
     whole, parts = CodeStatistics(SIZE, POSITIONS), CodeStatistics(SIZE, POSITIONS)
@@ -34,6 +35,7 @@ def test_code_figures_keep_their_bounds_and_do_not_depend_on_batches(codes: np.n
     assert figures.conditional_entropy_bits <= figures.entropy_bits + 1e-9
 
 
+@settings(deadline=None)
 @given(pictures, st.integers(0, 5))
 def test_pixel_errors_do_not_depend_on_batches_and_scale_with_distance(pair: np.ndarray, cut: int) -> None:
     predicted, true = torch.from_numpy(pair[0]), torch.from_numpy(pair[1])
@@ -52,6 +54,7 @@ def test_pixel_errors_do_not_depend_on_batches_and_scale_with_distance(pair: np.
         assert whole.psnr().value == pytest.approx(10 * np.log10(255**2 / error))
 
 
+@settings(deadline=None)
 @given(grids, st.randoms(use_true_random=False))
 def test_a_perfect_prediction_is_right_everywhere(codes: np.ndarray, random) -> None:
     last = np.array(codes)
@@ -62,6 +65,7 @@ def test_a_perfect_prediction_is_right_everywhere(codes: np.ndarray, random) -> 
     assert accuracy.changed_accuracy().value in {1, None}
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(1, 50)), min_size=3, max_size=12))
 def test_the_interval_lies_within_what_single_episodes_give(pairs: list[tuple[int, int]]) -> None:
     ratio = PooledRatio()

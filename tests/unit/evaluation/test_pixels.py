@@ -109,3 +109,15 @@ def test_to_8bit_inverts_the_networks_scale_for_every_level() -> None:
     levels = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_8bit(levels.float() / 127.5 - 1), levels)
     assert to_8bit(torch.tensor([-2.0, 2.0])).tolist() == [0, 255]
+
+
+def test_sums_of_many_large_errors_are_exact() -> None:
+    true = torch.zeros(64, 3, 210, 160, dtype=torch.uint8)
+    predicted = torch.full_like(true, 255)
+    predicted[:, 1] = 254
+    metrics = PixelMetrics()
+    metrics.update(predicted, true, torch.ones(64, 210, 160, dtype=torch.bool))
+    expected = 10 * math.log10(255**2 / ((2 * 255**2 + 254**2) / 3))
+    assert metrics.psnr().value == pytest.approx(expected, rel=1e-12)
+    assert metrics.changed_psnr().value == pytest.approx(expected, rel=1e-12)
+    assert metrics.l1().value == pytest.approx((255 * 2 + 254) / 3, rel=1e-12)
