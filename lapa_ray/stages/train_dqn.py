@@ -40,11 +40,11 @@ class ExplorationConfig(Config):
     """ε of all workers: max(minimum, base^(t / decay_steps)), t the agent steps of all workers."""
 
     base: float = Field(0.1, gt=0, le=1)
-    """Base of the power."""
+    """Share of random actions, in [0, 1], after decay_steps steps: the base of the power."""
     decay_steps: PositiveInt = 1_000_000
     """Agent steps after which ε has come down to base."""
     minimum: float = Field(0.1, ge=0, le=1)
-    """ε never falls below this."""
+    """Share of random actions, in [0, 1], that ε never falls below."""
 
     def epsilon(self, num_steps: int) -> float:
         """ε after so many agent steps."""
