@@ -22,25 +22,26 @@ MIN_SPARE_FRAMES = 4096
 
 def spare_frames(capacity: int) -> int:
     """Frames to hold beyond `capacity`: reset frames, and the recent past of streams that wait their turn."""
-    return max(capacity // 50, MIN_SPARE_FRAMES)
+    return max(capacity // 32, MIN_SPARE_FRAMES)
 
 
 class TransitionStore:
     """The last `capacity` transitions with stacks of `frame_stack` frames.
 
-    1,000,000 transitions of 8-stacks take 7.3 GB. A stream that falls silent while `spare` / 2 other frames arrive
-    has lost its past: its next transitions are skipped (and counted) until its stack is whole again or it resets.
+    1,000,000 transitions of 8-stacks take 7.4 GB. A stream that was silent while ¾ of `spare` other frames arrived gets
+    its last k frames copied to the ring's new end, else its next transitions would keep frames alive that must make
+    room. If even those are gone, its steps are skipped (and counted) until its stack is whole again or it resets.
     """
 
     def __init__(
         self, capacity: int, frame_stack: int, shape: tuple[int, ...] = (84, 84), spare: int | None = None
     ) -> None:
         spare = spare_frames(capacity) if spare is None else spare
-        if capacity < 1 or frame_stack < 1 or spare < 2 * (frame_stack + 1):
-            raise ValueError("capacity and frame_stack must be at least 1, spare at least 2 × (frame_stack + 1)")
+        if capacity < 1 or frame_stack < 1 or spare < 4 * (frame_stack + 1):
+            raise ValueError("capacity and frame_stack must be at least 1, spare at least 4 × (frame_stack + 1)")
         self.capacity, self.frame_stack = capacity, frame_stack
         self.frames = FrameRing(capacity + spare, shape)
-        self._max_age = spare // 2
+        self._max_age = spare * 3 // 4
         self.tail = self.head = 0
         self.num_skipped = 0
         self._windows = np.empty((capacity, frame_stack + 1), dtype=np.int64)
@@ -121,11 +122,11 @@ class TransitionStore:
         return [Chunk(chunk.stream, *(c[b : b + size] for c in _chunk_columns(chunk))) for b in bounds]
 
     def _append(self, chunk: Chunk) -> None:
+        past = self._renewed(self._past(chunk.stream))
         first = self._append_frames(chunk.frames)
-        windows = self._windows_of(chunk, first)
+        windows = self._windows_of(chunk, past, first)
         is_step = ~chunk.starts
-        is_whole = windows[:, 0] >= max(0, self.frames.next_id - len(chunk) - self._max_age)
-        kept = np.flatnonzero(is_step & is_whole)
+        kept = np.flatnonzero(is_step & (windows[:, 0] >= 0))
         self.num_skipped += int(is_step.sum()) - len(kept)
         ids = self._reserve(len(kept))
         slots = ids % self.capacity
@@ -136,6 +137,16 @@ class TransitionStore:
         # A frame moves from the last column to the first as transitions grow newer: the newest one must write last.
         for column in reversed(windows[kept].T):
             self._last_user[column % self.frames.capacity] = ids
+
+    def _renewed(self, past: Indices) -> Indices:
+        """`past` itself if it is recent; otherwise ids of copies of its frames, −1 for those that are gone."""
+        if past[0] >= self.frames.next_id - self._max_age or past[-1] < 0:
+            return past
+        held = past >= self.frames.oldest_id
+        ids, places = np.unique(past[held], return_inverse=True)
+        renewed = np.full_like(past, -1)
+        renewed[held] = self._append_frames(self.frames.gather(ids)) + places
+        return renewed
 
     def _append_frames(self, frames: NDArray[np.uint8]) -> int:
         """Add frames, after evicting every transition that needs one of those they overwrite."""
@@ -151,10 +162,9 @@ class TransitionStore:
         self.tail = max(self.tail, self.head - self.capacity)
         return ids
 
-    def _windows_of(self, chunk: Chunk, first: int) -> Indices:
+    def _windows_of(self, chunk: Chunk, past: Indices, first: int) -> Indices:
         """Frame ids int64 [n, k+1] of the window that ends in each row; ids below 0 where the past is unknown."""
         k, n = self.frame_stack, len(chunk)
-        past = self._past(chunk.stream)
         known = np.concatenate([past, first + np.arange(n)])
         rows = np.arange(n)
         # Row i's window is known[i : i+k+1]; nothing before the last start at or before row i−1 may be in it.
