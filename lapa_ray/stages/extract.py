@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import ray.data
 import torch
 from pydantic import PositiveInt
+from ray.util.annotations import RayDeprecationWarning
 
 from lapa_ray.actors.cluster import ray_session, require_resources
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
@@ -145,14 +147,17 @@ def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Iterat
     require_resources(cpus=num_workers, gpus=num_workers if use_gpu else 0)
     dataset = ray.data.from_items([{"episode_id": i} for i in episode_ids], override_num_blocks=len(episode_ids))
     arguments = (config.frames.resolve(), config.vqvae.resolve(), out.resolve(), config.resources.device)
-    encoded = dataset.map_batches(
-        EpisodeEncoder,
-        fn_constructor_args=arguments,
-        batch_size=1,
-        num_cpus=1,
-        num_gpus=1 if use_gpu else 0,
-        compute=ray.data.ActorPoolStrategy(size=num_workers),
-    )
+    with warnings.catch_warnings():
+        # The one way to say max_restarts is to be removed in Ray 2.64, which is to name it like num_cpus.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        encoded = dataset.map_batches(
+            EpisodeEncoder,
+            fn_constructor_args=arguments,
+            batch_size=1,
+            num_cpus=1,
+            num_gpus=1 if use_gpu else 0,
+            compute=ray.data.ActorPoolStrategy(size=num_workers),
+        )
     return iter(encoded.iter_rows())
 
 
