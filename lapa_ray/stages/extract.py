@@ -156,6 +156,9 @@ def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Iterat
             batch_size=1,
             num_cpus=1,
             num_gpus=1 if use_gpu else 0,
+            # A pool that may restart its actors prints an error line of Ray's C++ core at each start; an actor that
+            # dies ends the stage instead, and --resume goes on with the episodes that are not encoded yet.
+            max_restarts=0,
             compute=ray.data.ActorPoolStrategy(size=num_workers),
         )
     return iter(encoded.iter_rows())
