@@ -166,6 +166,8 @@ def format_interval(estimate: Estimate, unit: str) -> str:
 def describe_verdict(figure: Figure) -> str:
     """A plain sentence on how `figure` stands beside the hardest of its baselines."""
     key = figure.best_baseline()
+    if figure.better == "neither":
+        return "Not judged: neither way is better."
     if key is None:
         return "No baseline to compare with." if figure.estimate.value is not None else "Not measured."
     name = BASELINES[key]

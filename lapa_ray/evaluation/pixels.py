@@ -87,7 +87,7 @@ class PixelMetrics:
 
 
 def _rows(pictures: Tensor) -> NDArray[np.uint8]:
-    """Pictures uint8 [B, 3, H, W] as one tall picture [B·H, W, 3]: what OpenCV's norms take, which are tenfold faster."""
+    """Pictures uint8 [B, 3, H, W] as one tall one [B·H, W, 3]: what OpenCV takes, whose norms are tenfold faster."""
     tall = pictures.cpu().permute(0, 2, 3, 1).contiguous().numpy()
     return tall.reshape(-1, *tall.shape[2:])
 

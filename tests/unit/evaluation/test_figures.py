@@ -66,6 +66,11 @@ def test_values_carry_their_units(value: float | None, unit: str, text: str) -> 
     assert format_value(value, unit) == text
 
 
+def test_what_is_neither_good_nor_bad_is_not_judged() -> None:
+    text = describe_verdict(figure(estimate(1.0), "neither", copy_last_frame=estimate(2.0)))
+    assert text == "Not judged: neither way is better."
+
+
 def test_intervals_are_written_without_their_unit() -> None:
     assert format_interval(estimate(2.0, 1.5, 2.5), "dB") == "1.50 to 2.50"
     assert format_interval(estimate(0.5, 0.25, 0.75), "%") == "25.0 to 75.0"
