@@ -40,7 +40,7 @@ class RecordResources(Config):
 class RecordConfig(StageConfig):
     """Records whole episodes."""
 
-    agent: Path | Literal["random"]
+    agent: Literal["random"] | Path  # in this order: any word would do as a path
     """Agent artefact to play with, or the word random."""
     num_episodes: PositiveInt = 100
     """Episodes to record, ids 0 to num_episodes − 1."""
