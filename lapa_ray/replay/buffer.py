@@ -31,7 +31,7 @@ class ReplayConfig(Config):
     beta_end: Fraction = 1.0
     """PER: the same at the last update; linear between."""
     spare_frames: Annotated[int, Field(ge=64)] | None = None
-    """Frames held beyond the capacity, for resets and streams that wait; 3 % of it, at least 4096, if not given."""
+    """Frames held beyond the capacity, for resets and streams that wait; 2 % of it, at least 4096, if not given."""
 
 
 class ReplayBuffer:

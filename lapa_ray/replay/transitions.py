@@ -22,13 +22,13 @@ MIN_SPARE_FRAMES = 4096
 
 def spare_frames(capacity: int) -> int:
     """Frames to hold beyond `capacity`: reset frames, and the recent past of streams that wait their turn."""
-    return max(capacity // 32, MIN_SPARE_FRAMES)
+    return max(capacity // 50, MIN_SPARE_FRAMES)
 
 
 class TransitionStore:
     """The last `capacity` transitions with stacks of `frame_stack` frames.
 
-    1,000,000 transitions of 8-stacks take 7.4 GB. A stream that was silent while ¾ of `spare` other frames arrived gets
+    1,000,000 transitions of 8-stacks take 7.3 GB. A stream that was silent while ¾ of `spare` other frames arrived gets
     its last k frames copied to the ring's new end, else its next transitions would keep frames alive that must make
     room. If even those are gone, its steps are skipped (and counted) until its stack is whole again or it resets.
     """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from lapa_ray.dataset.reader import read_shards, shard_paths
 from lapa_ray.models.checkpoint import save_checkpoint
 from lapa_ray.models.q_network import load_agent
 from lapa_ray.stages import record, train_dqn
+from tests.support.probe import MortalAtariEnv
 
 LOGGED = {
     "return", "episode_length", "epsilon", "loss", "beta", "mean_q", "variance_q", "max_q", "td_error",
@@ -167,20 +169,38 @@ def assert_same_episodes(one: Path, other: Path) -> None:
             assert np.array_equal(values, second[episode][name]), f"{name} of episode {episode}"
 
 
-def test_what_is_recorded_does_not_depend_on_workers_or_stops(agent, tmp_path, monkeypatch):
-    alone = record.run(record_config(tmp_path / "alone", agent, num_workers=1))
-    record.run(record_config(tmp_path / "together", agent, num_workers=2))
-    assert_same_episodes(tmp_path / "alone", tmp_path / "together")
-    assert alone.manifest.figures["num_episodes"] == 4
-    assert alone.manifest.parents["agent"].identity == open_artefact(agent).identity
-    assert alone.manifest.figures["policy"] == f"agent {open_artefact(agent).identity}"
+@pytest.fixture(scope="module")
+def alone(agent, tmp_path_factory) -> Path:
+    """Four episodes recorded by one player."""
+    out = tmp_path_factory.mktemp("alone") / "frames"
+    record.run(record_config(out, agent, num_workers=1))
+    return out
 
+
+def test_a_recording_names_its_agent(agent, alone):
+    manifest, identity = open_artefact(alone, "frames").manifest, open_artefact(agent).identity
+    assert manifest.figures["num_episodes"] == 4
+    assert manifest.parents["agent"].identity == identity
+    assert manifest.figures["policy"] == f"agent {identity}"
+
+
+def test_what_is_recorded_does_not_depend_on_workers_or_stops(agent, alone, tmp_path, monkeypatch):
+    record.run(record_config(tmp_path / "together", agent, num_workers=2))
+    assert_same_episodes(alone, tmp_path / "together")
     interrupt_when(monkeypatch, record, "advance", lambda *_: True)
     with pytest.raises(StoppedError, match=r"stopped with [12] of 4 episodes recorded; .* --resume"):
         record.run(record_config(tmp_path / "stopped", agent, num_workers=1))
     assert set(rows_by_episode(tmp_path / "stopped")) < {0, 1, 2, 3}
     record.run(record_config(tmp_path / "stopped", agent, num_workers=2, resume=True))
-    assert_same_episodes(tmp_path / "alone", tmp_path / "stopped")
+    assert_same_episodes(alone, tmp_path / "stopped")
+
+
+def test_a_killed_player_is_replaced_and_its_episodes_are_played_again(agent, alone, tmp_path, monkeypatch, capfd):
+    mortal = partial(MortalAtariEnv, at=130, grave=tmp_path / "grave")  # in its third episode of 60 steps
+    monkeypatch.setattr(record, "AtariEnv", mortal)
+    record.run(record_config(tmp_path / "killed", agent, num_workers=1))
+    assert "A player died" in capfd.readouterr().err
+    assert_same_episodes(alone, tmp_path / "killed")
 
 
 def test_random_play_has_no_parent_and_is_cut_where_asked(tmp_path):

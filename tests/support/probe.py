@@ -11,6 +11,7 @@ import numpy as np
 
 from lapa_ray.actors.learner import BatchSource, LearnerReport
 from lapa_ray.actors.replay_server import ReplayServer
+from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
 from lapa_ray.envs.environment import Step
 from lapa_ray.replay.chunk import Batch
 from tests.support.counter_env import CounterEnv, read
@@ -72,18 +73,16 @@ def _held(store, length: int) -> Iterator[Spelt]:
         yield check_transition(*row, length)
 
 
-class MortalEnv(CounterEnv):
-    """Kills its own process at step `at`, once: `grave` is a file that says that it was done. None: every time."""
+class Mortality:
+    """Kills its own process at tick `at`, once: `grave` is a file that says that it was done. None: every time."""
 
-    def __init__(self, length: int, at: int, grave: Path | None) -> None:
-        super().__init__(length)
-        self._at, self._grave, self._num_steps = at, grave, 0
+    def __init__(self, at: int, grave: Path | None) -> None:
+        self._at, self._grave, self._ticks = at, grave, 0
 
-    def step(self, action: int) -> Step:
-        self._num_steps += 1
-        if self._num_steps == self._at and self._may_die():
+    def tick(self) -> None:
+        self._ticks += 1
+        if self._ticks == self._at and self._may_die():
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().step(action)
 
     def _may_die(self) -> bool:
         if self._grave is None:
@@ -93,3 +92,27 @@ class MortalEnv(CounterEnv):
         except FileExistsError:
             return False
         return True
+
+
+class MortalEnv(CounterEnv):
+    """Dies with its process in the middle of a step."""
+
+    def __init__(self, length: int, at: int, grave: Path | None) -> None:
+        super().__init__(length)
+        self._mortality = Mortality(at, grave)
+
+    def step(self, action: int) -> Step:
+        self._mortality.tick()
+        return super().step(action)
+
+
+class MortalAtariEnv(AtariEnv):
+    """The same on the real game."""
+
+    def __init__(self, config: AtariEnvConfig, at: int, grave: Path) -> None:
+        super().__init__(config)
+        self._mortality = Mortality(at, grave)
+
+    def step(self, action: int) -> Step:
+        self._mortality.tick()
+        return super().step(action)
