@@ -21,6 +21,7 @@ class Progress:
         self._label, self._total, self._unit = label, total, unit
         self._done = self._initial = initial
         self._note = ""
+        self._printed: int | None = None
         self._start = self._last_line = time.monotonic()
         self._bar = _Bar(label, total, initial) if sys.stderr.isatty() else None
 
@@ -45,14 +46,14 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif error is None or self._done > self._initial:
+        elif self._printed != self._done and (error is None or self._done > self._initial):
             self._print_line()
 
     def _rate(self) -> float:
         return (self._done - self._initial) / max(time.monotonic() - self._start, 1e-9)
 
     def _print_line(self) -> None:
-        self._last_line = time.monotonic()
+        self._last_line, self._printed = time.monotonic(), self._done
         rate = self._rate()
         left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
         note = f"  {self._note}" if self._note else ""

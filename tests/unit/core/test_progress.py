@@ -84,3 +84,12 @@ def test_a_terminal_gets_a_bar_with_rate_and_count(monkeypatch):
     assert "40/40" in shown
     assert "steps/s" in shown
     assert "loss 0.5" in shown
+
+
+def test_the_last_count_is_told_once(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr("lapa_ray.core.progress.time.monotonic", lambda: now[0])
+    with Progress("count", 3, "steps") as progress:
+        now[0] = 11.0
+        progress.advance_to(3)
+    assert capsys.readouterr().err.count("3/3") == 1
