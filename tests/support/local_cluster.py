@@ -27,9 +27,14 @@ class LocalCluster:
     environment: dict[str, str]
 
     def submit(self, *command: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
-        """`ray job submit -- COMMAND`, with all its output in `stdout`."""
+        """`ray job submit -- COMMAND`, with all its output in `stdout`; tried again while Ray says to try later."""
         submit = [BIN / "ray", "job", "submit", f"--address={self.dashboard}", "--", *command]
-        return run(submit, self.environment, timeout_s)
+        end = time.monotonic() + timeout_s
+        done = run(submit, self.environment, timeout_s)
+        while "No available agent to submit job" in done.stdout and time.monotonic() < end:
+            time.sleep(1)
+            done = run(submit, self.environment, timeout_s)
+        return done
 
 
 def run(command: list, environment: dict[str, str], timeout_s: float) -> subprocess.CompletedProcess[str]:
