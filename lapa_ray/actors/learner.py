@@ -104,7 +104,9 @@ class Learner:
         self._network = QNetwork(num_actions, network).to(self._device)
         self._target = QNetwork(num_actions, network).to(self._device).eval()
         self._target.load_state_dict(self._network.state_dict())
-        self._optimizer = torch.optim.Adam(self._network.parameters(), lr=config.learning_rate)
+        self._optimizer = torch.optim.Adam(
+            self._network.parameters(), lr=config.learning_rate, fused=self._device.type != "mps"
+        )
         self._online_values: Any = torch.compile(self._network) if resources.compile else self._network
         self._target_values: Any = torch.compile(self._target) if resources.compile else self._target
         self._staging: Tensor | None = None
