@@ -29,7 +29,7 @@ class LocalCluster:
     def submit(self, *command: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
         """`ray job submit -- COMMAND`, with all its output in `stdout`; tried again while Ray says to try later."""
         submit = [BIN / "ray", "job", "submit", f"--address={self.dashboard}", "--", *command]
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + 60
         done = run(submit, self.environment, timeout_s)
         while "No available agent to submit job" in done.stdout and time.monotonic() < end:
             time.sleep(1)
@@ -71,6 +71,8 @@ def local_cluster(num_cpus: int = 2) -> Iterator[LocalCluster]:
     command = [
         *(BIN / "ray", "start", "--head", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"),
         *(f"--port={port}", f"--dashboard-port={dashboard_port}", "--dashboard-host=127.0.0.1"),
+        # Those with fixed defaults, which another Ray of this machine may hold: without its agent no job starts.
+        *(f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"),
         *(f"--temp-dir={folder / 'ray'}", f"--num-cpus={num_cpus}", "--object-store-memory=150000000"),
     ]
     with (folder / "head.log").open("w+") as log:
