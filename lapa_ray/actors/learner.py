@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,8 @@ class Learner:
         self._optimizer = torch.optim.Adam(
             self._network.parameters(), lr=config.learning_rate, fused=self._device.type != "mps"
         )
+        if resources.compile:
+            _check_compiler()
         self._online_values: Any = torch.compile(self._network) if resources.compile else self._network
         self._target_values: Any = torch.compile(self._target) if resources.compile else self._target
         self._staging: Tensor | None = None
@@ -202,6 +205,15 @@ def _measure(loss: Tensor, values: Tensor, td_errors: Tensor, norm: Tensor) -> d
     ).tolist()
     names = ("loss", "mean_q", "variance_q", "max_q", "td_error", "gradient_norm")
     return dict(zip(names, packed, strict=True))
+
+
+def _check_compiler() -> None:
+    """Raise `LapaError` where torch.compile would fail at the first update."""
+    compilers = [os.environ.get("CXX", "c++"), "c++", "g++", "clang++"]
+    if not any(shutil.which(compiler) for compiler in compilers):
+        raise LapaError(
+            "--resources.compile: torch.compile needs a C++ compiler; install one, or leave it out."
+        )
 
 
 def _on_cpu(value: Any) -> Any:

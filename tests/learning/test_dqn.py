@@ -12,9 +12,9 @@ from tests.support.local_training import LocalTraining
 def test_dqn_learns_catch(use_per):
     training = LocalTraining(
         CatchEnv,
-        num_steps=5000,
+        num_steps=2500,
         use_per=use_per,
-        replay=ReplayConfig(capacity=4000, min_size=200, samples_per_insert=8),
+        replay=ReplayConfig(capacity=2000, min_size=200, samples_per_insert=8),
         learner=LearnerConfig(learning_rate=1e-3, target_update_period_updates=50),
     )
     random = training.mean_return(epsilon=1.0)

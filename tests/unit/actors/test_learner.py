@@ -153,3 +153,10 @@ def test_train_makes_just_the_updates_that_it_was_granted():
     assert source.told[-1] == ([20, 21, 22, 23], (4,))
     assert report.num_updates == one.num_updates == 5
     assert report.metrics["td_error"] > 0
+
+
+def test_compiling_without_a_compiler_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    resources = LearnerResources(device="cpu", num_threads=1, compile=True)
+    with pytest.raises(LapaError, match=r"--resources\.compile: torch\.compile needs a C\+\+ compiler"):
+        Learner(NUM_ACTIONS, NETWORK, LearnerConfig(), resources, 0, None)
