@@ -211,9 +211,7 @@ def _check_compiler() -> None:
     """Raise `LapaError` where torch.compile would fail at the first update."""
     compilers = [os.environ.get("CXX", "c++"), "c++", "g++", "clang++"]
     if not any(shutil.which(compiler) for compiler in compilers):
-        raise LapaError(
-            "--resources.compile: torch.compile needs a C++ compiler; install one, or leave it out."
-        )
+        raise LapaError("--resources.compile: torch.compile needs a C++ compiler; install one, or leave it out.")
 
 
 def _on_cpu(value: Any) -> Any:

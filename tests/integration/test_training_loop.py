@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import ray
 
-from lapa_ray.actors import worker_pool
+from lapa_ray.actors import cluster, worker_pool
 from lapa_ray.actors.cluster import ray_session
 from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK, EpisodeBlocks
 from lapa_ray.actors.learner import ServerSource
@@ -193,3 +193,21 @@ def test_a_stop_takes_in_what_is_under_way(make_loop):
     assert not loop.supervisor.is_done
     assert 400 < counters.num_steps < NUM_STEPS
     assert status.num_inserts == counters.num_steps
+
+
+def test_waiting_for_room_is_told(monkeypatch, capfd):
+    @ray.remote(num_cpus=2)
+    class Greedy:
+        pass
+
+    monkeypatch.setattr(cluster, "RESOURCE_LINE_PERIOD_S", 0.0)
+    actors, said = [Greedy.remote(), Greedy.remote()], []
+
+    def has_told() -> bool:
+        said.append(capfd.readouterr().err)
+        return "1 of 2 actors have not started; free: 0 CPU, 0 GPU" in said[-1]
+
+    cluster.wait_for_actors(actors, has_told)
+    for actor in actors:
+        ray.kill(actor)
+    assert said[-1].startswith("Waiting for the cluster (")
