@@ -53,6 +53,7 @@ class ReplayServer:
     ) -> None:
         """`num_updates`: what β is annealed over; `max_waiting_steps`: how far workers may run ahead of the learner."""
         self._config, self._batch_size, self._num_updates = config, batch_size, num_updates
+        self._use_per = use_per
         self._generator = generator_for(seed, "replay")
         self._buffer = build_replay(config, frame_stack=frame_stack, use_per=use_per, generator=self._generator)
         self._limiter = RateLimiter(
@@ -77,7 +78,9 @@ class ReplayServer:
         self._buffer.update_priorities(ids, td_errors)
 
     def beta(self, num_updates_done: int) -> float:
-        """β after so many updates."""
+        """β after so many updates; 0 for uniform replay, which has no bias to correct."""
+        if not self._use_per:
+            return 0.0
         return beta_at(self._config, num_updates_done / max(self._num_updates, 1))
 
     def status(self) -> ReplayStatus:

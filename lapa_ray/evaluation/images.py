@@ -1,4 +1,4 @@
-"""Images: pixel arrays → PNG as data URIs, at their own size; the page enlarges them without smoothing.
+"""Images: pixel arrays → PNG, as files or data URIs, at their own size; the page enlarges them without smoothing.
 
 Knows nothing of what they show.
 """
@@ -6,11 +6,15 @@ Knows nothing of what they show.
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
+from pathlib import Path
 
 import cv2
 import matplotlib as mpl
 import numpy as np
 from numpy.typing import NDArray
+
+from lapa_ray.core.files import replacing
 
 Rgb = NDArray[np.uint8]
 
@@ -20,9 +24,30 @@ HEAT_SCALE_LEVELS = 96.0
 
 def png_data_uri(rgb: Rgb) -> str:
     """RGB uint8 [H, W, 3] as a `data:image/png` URI, lossless."""
+    return "data:image/png;base64," + base64.b64encode(_png(rgb)).decode("ascii")
+
+
+def write_png(path: Path, rgb: Rgb) -> None:
+    """Write RGB uint8 [H, W, 3] to `path`, by rename."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(_png(rgb))
+
+
+def contact_sheet(rows: Sequence[Sequence[Rgb]], gap: int = 4) -> Rgb:
+    """Pictures uint8 [H, W, 3] of one size set into rows, `gap` white pixels apart; short rows end in white."""
+    height, width, _ = rows[0][0].shape
+    sheet = np.full((len(rows) * (height + gap) - gap, max(map(len, rows)) * (width + gap) - gap, 3), 255, np.uint8)
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row):
+            top, left = y * (height + gap), x * (width + gap)
+            sheet[top : top + height, left : left + width] = picture
+    return sheet
+
+
+def _png(rgb: Rgb) -> bytes:
     done, encoded = cv2.imencode(".png", rgb[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 9])
     assert done
-    return "data:image/png;base64," + base64.b64encode(encoded.tobytes()).decode("ascii")
+    return encoded.tobytes()
 
 
 def error_heat(predicted: Rgb, true: Rgb) -> Rgb:

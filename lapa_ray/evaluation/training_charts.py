@@ -40,7 +40,7 @@ SPECS: dict[str, tuple[ChartSpec, ...]] = {
         ChartSpec("Loss", "Huber loss", (("loss", "loss"),)),
         ChartSpec("TD error", "mean absolute TD error", (("td_error", "TD error"),)),
         ChartSpec("Gradient norm before clipping", "gradient norm", (("gradient_norm", "gradient norm"),)),
-        ChartSpec("Exploration", "ε, share of random actions", (("epsilon", "ε"),), percent=True),
+        ChartSpec("ε and β", "share of random actions; PER exponent", (("epsilon", "ε"), ("beta", "β"))),
         ChartSpec("Episode length", "agent steps", (("episode_length", "episode length"),)),
         ChartSpec("Speed", "steps/s and updates/s", (("steps_per_s", "steps/s"), ("updates_per_s", "updates/s"))),
     ),
@@ -96,8 +96,8 @@ def training_charts(role: str, rows: Rows, x_label: str, suffix: str = "") -> tu
 
 
 def _series(rows: Rows, name: str, label: str) -> Series | None:
-    points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
-    if not points:
-        return None
-    x, y = zip(*points, strict=True)
-    return Series(label, x, y)
+    points: dict[int, float] = {}
+    for row in rows:
+        if row.get(name) is not None:
+            points.setdefault(row["step"], row[name])  # updates after the last step would draw an upright line
+    return Series(label, tuple(points), tuple(points.values())) if points else None

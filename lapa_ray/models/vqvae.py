@@ -7,6 +7,7 @@ decoder, no skip connections. Knows no dataset and no training loop.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -91,9 +92,13 @@ class Vqvae(nn.Module):
 
 def load_vqvae(artefact: Artefact) -> Vqvae:
     """The best checkpoint of a vqvae artefact, on the CPU, in eval mode. Raises `LapaError` if it does not fit."""
-    path = artefact.path / "checkpoints" / "best.pt"
-    model = Vqvae(VqvaeConfig(**artefact.manifest.config["model"]))
-    load_weights(model, load_checkpoint(path)["model"], path)
+    return read_vqvae(artefact.path / "checkpoints" / "best.pt", VqvaeConfig(**artefact.manifest.config["model"]))
+
+
+def read_vqvae(checkpoint: Path, config: VqvaeConfig) -> Vqvae:
+    """The model in `checkpoint`, on the CPU, in eval mode. Raises `LapaError` if it is not of `config`."""
+    model = Vqvae(config)
+    load_weights(model, load_checkpoint(checkpoint)["model"], checkpoint)
     return model.eval()
 
 

@@ -80,12 +80,13 @@ class Task(Protocol):
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
-    scheduler: torch.optim.lr_scheduler.LRScheduler | None
-    """Stepped after each epoch."""
 
     @property
     def num_items(self) -> int:
         """Training items of this worker."""
+
+    def learning_rate(self, epoch: int, progress: float) -> float:
+        """Step size of the next update, in epoch `epoch` from 0, with the share `progress` of all updates made."""
 
     def loss(self, network: nn.Module, items: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss of `items` by `network` (the model, perhaps wrapped), and what to log of it."""
@@ -183,16 +184,20 @@ class Fit:
         self._check_finite(value)
         self._task.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self._set_learning_rate()
         self._task.optimizer.step()
         self.update += 1
         if self.update % self._config.training.log_period_updates == 0:
             _write(log, self.update, {"train_loss": value, **{name: float(part) for name, part in parts.items()}})
         return value
 
+    def _set_learning_rate(self) -> None:
+        rate = self._task.learning_rate(self.update // self._updates_per_epoch, self.update / self.num_updates)
+        for group in self._task.optimizer.param_groups:
+            group["lr"] = rate
+
     def _end_update(self, log: MetricLog | None) -> None:
         epoch, rest = divmod(self.update, self._updates_per_epoch)
-        if rest == 0 and self._task.scheduler is not None:
-            self._task.scheduler.step()
         is_due = rest == 0 and epoch % self._config.training.validation_period_epochs == 0
         if is_due or self.update == self.num_updates:
             self._validate(log)
@@ -228,11 +233,9 @@ class Fit:
     def _save(self) -> None:
         if self._share.rank:
             return
-        scheduler = self._task.scheduler
         state = {
             "model": self._task.model.state_dict(),
             "optimizer": self._task.optimizer.state_dict(),
-            "scheduler": scheduler.state_dict() if scheduler is not None else {},
             "update": self.update,
             "num_updates": self.num_updates,
             "best": self._best,
@@ -245,8 +248,6 @@ class Fit:
             state = load_checkpoint(self._folder / LAST)
             self._task.model.load_state_dict(state["model"])
             self._task.optimizer.load_state_dict(state["optimizer"])
-            if self._task.scheduler is not None:
-                self._task.scheduler.load_state_dict(state["scheduler"])
             self.update, self._best, self._best_figures = state["update"], state["best"], state["best_figures"]
         if self._share.rank == 0:
             forget_rows_after(self._folder / METRICS, self.update)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -13,19 +14,23 @@ from torch import Tensor, nn
 from lapa_ray.core.artefact import Artefact, Draft
 from lapa_ray.core.config import Config, RayConfig, StageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
-from lapa_ray.core.pictures import Composite
+from lapa_ray.core.pictures import Composite, Screen
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.evaluation.codes import CodeStatistics
+from lapa_ray.evaluation.exhibits import choose_pairs
+from lapa_ray.evaluation.images import contact_sheet, error_heat, write_png
 from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
+from lapa_ray.evaluation.reconstruction import hwc
 from lapa_ray.models.colour import PaletteRgb
-from lapa_ray.models.vqvae import HEIGHT, NUM_TOKENS, WIDTH, Vqvae, VqvaeConfig
-from lapa_ray.stages.fit import Figures, FitResources, Share, TrainingConfig, run_fit
+from lapa_ray.models.vqvae import HEIGHT, NUM_TOKENS, WIDTH, Vqvae, VqvaeConfig, read_vqvae
+from lapa_ray.stages.fit import BEST, Figures, FitResources, Share, TrainingConfig, run_fit
 
 HELD_OUT = 0.1
+SAMPLES = "reconstructions.png"
 VALIDATION_BATCH = 64
 
 
@@ -48,7 +53,9 @@ class TrainVqvaeConfig(StageConfig):
     model: VqvaeConfig = VqvaeConfig()
     """Network."""
     learning_rate: float = Field(3e-4, gt=0)
-    """Step size of Adam, per update."""
+    """Step size of Adam, per update, at the start."""
+    final_learning_rate: float | None = Field(None, gt=0)
+    """Step size at the end, approached in a straight line; the same throughout if not given."""
     changed_pixel_weight: float = Field(0.0, ge=0)
     """Extra weight in the squared error of pixels that change from t to t+1; 0 is the source's plain mean."""
     training: TrainingConfig = TrainingConfig()
@@ -76,12 +83,16 @@ class VqvaeTask:
         self._palette = PaletteRgb(dataset.info.palette).to(device)
         self.model: nn.Module = Vqvae(config.model).to(device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = None
 
     @property
     def num_items(self) -> int:
         """Training pairs of this worker."""
         return len(self._train)
+
+    def learning_rate(self, epoch: int, progress: float) -> float:  # noqa: ARG002
+        """A straight line from `learning_rate` to `final_learning_rate`."""
+        first, last = self._config.learning_rate, self._config.final_learning_rate
+        return first if last is None else first + (last - first) * progress
 
     def loss(self, network: nn.Module, items: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruction error, weighted, plus the quantiser's loss."""
@@ -152,6 +163,7 @@ def run(config: TrainVqvaeConfig) -> Artefact:
     if not result.finished:
         draft.pause()
         raise StoppedError(f"stopped at update {result.update} of {result.num_updates}; add --resume to continue.")
+    _write_samples(config, dataset, held_out, draft.path)
     return draft.finish(
         {
             "num_updates": result.num_updates,
@@ -162,6 +174,30 @@ def run(config: TrainVqvaeConfig) -> Artefact:
             **{f"val_{name}": value for name, value in result.figures.items()},
         }
     )
+
+
+def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: list[int], folder: Path) -> None:
+    """Write `reconstructions.png`: for the chosen held-out pairs frame t, frame t+1, its reconstruction, the error."""
+    model, palette = read_vqvae(folder / BEST, config.model), PaletteRgb(dataset.info.palette)
+    chosen = choose_pairs({episode: _changed_pixels(_composites(config, dataset, episode)) for episode in held_out})
+    rows = []
+    for episode, step in chosen.values():
+        pair = _composites(config, dataset, episode)[step : step + 2]
+        before, after = dataset.info.palette[pair]
+        rgb_t, rgb_t1 = palette(torch.from_numpy(pair)).unsqueeze(1)
+        (reconstructed,) = hwc(to_8bit(model.decode(model.encode_pair(rgb_t, rgb_t1))))
+        rows.append([before, after, reconstructed, error_heat(reconstructed, after)])
+    write_png(folder / SAMPLES, contact_sheet(rows))
+
+
+def _composites(config: TrainVqvaeConfig, dataset: FrameDataset, episode_id: int) -> Screen:
+    return dataset.composites(episode_id, config.pairs.composite)
+
+
+def _changed_pixels(composites: Screen) -> NDArray[np.int64]:
+    """Changed pixels int64 [T] of each pair of an episode."""
+    pairs = itertools.pairwise(composites)  # one at a time: all at once would take the memory twice
+    return np.array([np.count_nonzero(before != after) for before, after in pairs], dtype=np.int64)
 
 
 def _values(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistics) -> Figures:

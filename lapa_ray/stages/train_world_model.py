@@ -86,7 +86,7 @@ class WorldModelTask:
 
     def __init__(self, config: TrainWorldModelConfig, share: Share, device: torch.device) -> None:
         torch.manual_seed(seed_for(config.seed, "model"))
-        self._device = device
+        self._config, self._device = config, device
         dataset = CodeDataset.open(config.codes)
         train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
         mine = train[share.rank :: share.world_size]
@@ -97,14 +97,16 @@ class WorldModelTask:
         check_samples(config.codes, dataset.num_actions, self._train, self._held_out)
         self.model: nn.Module = WorldModel(dataset.num_actions, dataset.codebook_size, config.model).to(device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
-        self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = torch.optim.lr_scheduler.StepLR(
-            self.optimizer, config.lr_step_epochs, config.lr_gamma
-        )
 
     @property
     def num_items(self) -> int:
         """Training samples of this worker."""
         return len(self._train)
+
+    def learning_rate(self, epoch: int, progress: float) -> float:  # noqa: ARG002
+        """As torch's StepLR has it."""
+        config = self._config
+        return config.learning_rate * float(config.lr_gamma ** (epoch // config.lr_step_epochs))
 
     def loss(self, network: nn.Module, items: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the next codes, nats a token."""

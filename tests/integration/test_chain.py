@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import pytest
 
 from lapa_ray import cli
@@ -47,6 +48,13 @@ def test_no_command_shows_a_warning_or_a_traceback(chain):
     for name, ended in chain.ended.items():
         for word in ("Warning", "warning", "Traceback", "WARN", "core_worker", "DeprecationW"):
             assert word not in ended.err + ended.out, f"{name}: {ended.err}"
+
+
+def test_the_vqvae_shows_what_it_makes_of_held_out_pairs(chain):
+    sheet = cv2.imread(str(chain.folder / "vqvae" / "reconstructions.png"))
+    rows, columns = (sheet.shape[0] + 4) // 214, (sheet.shape[1] + 4) // 164
+    assert sheet.shape[:2] == (rows * 214 - 4, columns * 164 - 4)
+    assert (1 <= rows <= 4, columns) == (True, 4)
 
 
 @pytest.mark.parametrize(("kind", "reads"), ARTEFACTS)

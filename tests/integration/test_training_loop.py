@@ -118,7 +118,7 @@ def test_nothing_is_dropped_reordered_or_mixed_and_the_ratio_is_exact(make_loop)
             assert episodes[episode_id] == list(range(1, LENGTH + 1))
         assert episodes[ids[-1]] == list(range(1, len(episodes[ids[-1]]) + 1))
     assert {row["return"] for _, row in loop.rows if "return" in row} == {LENGTH * (LENGTH + 1) / 2}
-    assert (loop.rows[-1][1]["beta"], loop.rows[-1][1]["num_updates"]) == (1.0, counters.num_updates)
+    assert (loop.rows[-1][1]["beta"], loop.rows[-1][1]["num_updates"]) == (0.0, counters.num_updates)
 
 
 def test_eviction_leaves_whole_windows_of_the_newest_steps(make_loop):

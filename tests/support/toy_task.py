@@ -36,11 +36,13 @@ class ToyTask:
         layers = nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1)
         self.model: nn.Module = nn.Sequential(*layers)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
-        self.scheduler: torch.optim.lr_scheduler.LRScheduler | None = torch.optim.lr_scheduler.StepLR(self.optimizer, 1)
 
     @property
     def num_items(self) -> int:
         return len(self._inputs)
+
+    def learning_rate(self, epoch: int, progress: float) -> float:
+        return 0.01 * (1 - progress) * 0.5**epoch
 
     def loss(self, network, items: np.ndarray):
         inputs = self._inputs[torch.from_numpy(items)]

@@ -103,11 +103,6 @@ def test_a_bound_on_updates_ends_with_a_validation(tmp_path):
     assert steps == [5, 7]
 
 
-def test_the_learning_rate_is_scheduled_by_epochs(tmp_path):
-    train(tmp_path)
-    assert states(tmp_path)["optimizer"]["param_groups"][0]["lr"] == pytest.approx(0.01 * 0.1**4)
-
-
 def test_a_loss_that_is_not_a_number_keeps_the_last_good_checkpoint(tmp_path):
     with pytest.raises(LapaError, match=r"update 7: the loss is nan; .*last.pt keeps the last good state"):
         train(tmp_path, bad_update=7)
