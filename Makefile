@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# As lapa-ray itself sets it: threads that spin while they wait take the core from whoever has work.
+export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint type format bench lock clean

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in STAGES:
         return _fail(_no_such_command(arguments[0]))
-    _quieten_libraries()
+    _prepare_libraries()
     return _run_stage(arguments[0], arguments[1:])
 
 
@@ -89,8 +89,11 @@ def _positional(name: str, arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _quieten_libraries() -> None:
-    """Silence banners at their source, here and in every process that this one starts."""
+def _prepare_libraries() -> None:
+    """Silence banners at their source and let threads wait asleep, here and in every process that this one starts."""
+    # A thread that spins while it waits keeps a core from whoever has work: beside any other busy process a training
+    # is then five to ten times slower (docs/results.md). Read once, when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
