@@ -53,12 +53,30 @@ class Compositor:
 
     def __call__(self, screens: Screen) -> Screen:
         """Composite [height, width] of `screens` [n, height, width], n ≥ 1, oldest first."""
+        picture = np.empty(screens.shape[1:], dtype=np.uint8)
+        self.into(picture, screens)
+        return picture
+
+    def into(self, picture: Screen, screens: Screen) -> None:
+        """Write the composite into `picture` [height, width], contiguous."""
         last = screens[-self.num_frames :]
+        picture[:] = last[-1]
         if len(last) == 1:
-            return last[0].copy()
-        # Maximum over ranks; cv2.LUT beats fancy indexing about tenfold and needs 2-D input.
-        ranks = cv2.LUT(last.reshape(-1, screens.shape[-1]), self.ranks).reshape(last.shape)
-        return cv2.LUT(ranks.max(axis=0), self.by_rank)
+            return
+        # Few pixels differ between the frames of a step, and only those need ranks: twice as fast as ranking all.
+        words = _words(last)
+        differ = words[0] != words[-1]
+        for between in words[1:-1]:
+            differ |= between != words[-1]
+        where = np.flatnonzero(differ)
+        ranks = self.ranks[np.take(words, where, axis=1).view(np.uint8)]
+        picture.reshape(-1).view(words.dtype)[where] = self.by_rank[ranks.max(axis=0)].view(words.dtype)
+
+
+def _words(screens: Screen) -> NDArray[np.unsignedinteger]:
+    """The pixels of each screen in a row, eight to a word where they come out even."""
+    flat = np.ascontiguousarray(screens).reshape(len(screens), -1)
+    return flat.view(np.uint64) if flat.shape[1] % 8 == 0 else flat
 
 
 def shrink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -10,7 +10,8 @@ from lapa_ray.core.pictures import Compositor, grey_levels, luminance_ranks, shr
 
 PALETTE = np.random.default_rng(0).integers(0, 256, (256, 3), dtype=np.uint8)
 TIES = np.repeat(np.arange(0, 256, 4, dtype=np.uint8), 4)[:, None].repeat(3, axis=1)
-SCREENS = st.integers(1, 6).flatmap(lambda n: arrays(np.uint8, (n, 3, 4)))
+SIZES = st.sampled_from([(3, 4), (2, 4), (1, 1), (4, 6)])  # eight pixels come out even in the second and the fourth
+SCREENS = st.tuples(st.integers(1, 6), SIZES).flatmap(lambda drawn: arrays(np.uint8, (drawn[0], *drawn[1])))
 WEIGHTS = (0.2989, 0.5870, 0.1140)
 
 
