@@ -25,7 +25,7 @@ BASELINES: dict[str, str] = {
 REFERENCES: dict[str, str] = {"true_codes": "decoded true codes"}
 """What is no baseline to beat but a bound to come near to."""
 
-Verdict = Literal["beats", "overlaps", "equal", "below", "none"]
+Verdict = Literal["beats", "ahead", "overlaps", "equal", "below", "none"]
 
 
 class _Model(BaseModel):
@@ -61,7 +61,11 @@ class Figure(_Model):
         return best(values, key=lambda key: values[key])
 
     def verdict(self) -> Verdict:
-        """How the figure stands beside the hardest of its baselines; `overlaps`: better, but the intervals overlap."""
+        """How the figure stands beside the hardest of its baselines.
+
+        `beats`: better, and the intervals are apart; `overlaps`: better, but they overlap; `ahead`: better, but there
+        is no interval to say how surely.
+        """
         key = self.best_baseline()
         if key is None or self.estimate.value is None:
             return "none"
@@ -70,7 +74,9 @@ class Figure(_Model):
             return "equal"
         if ours[0] < theirs[0]:
             return "below"
-        return "overlaps" if ours[1] <= theirs[2] and self.estimate.low is not None else "beats"
+        if self.estimate.low is None:
+            return "ahead"
+        return "overlaps" if ours[1] <= theirs[2] else "beats"
 
     def _oriented(self, estimate: Estimate) -> tuple[float, float, float]:
         """Value and interval such that more is better; the interval is the value itself where there is none."""
@@ -173,6 +179,7 @@ def describe_verdict(figure: Figure) -> str:
     name = BASELINES[key]
     return {
         "beats": f"Beats the baseline: {name}.",
+        "ahead": f"Better than the baseline ({name}), on too few episodes for an interval.",
         "overlaps": f"Better than the baseline ({name}), but the intervals overlap.",
         "equal": f"Level with the baseline: {name}.",
         "below": f"Below the baseline: {name}.",

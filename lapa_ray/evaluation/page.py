@@ -39,7 +39,7 @@ HEADLINES = (
     "world_model_teacher_forced_accuracy",
     "world_model_teacher_forced_changed_accuracy",
 )
-MARKS = {"beats": "▲", "overlaps": "△", "equal": "=", "below": "▼", "none": "–"}
+MARKS = {"beats": "▲", "ahead": "△", "overlaps": "△", "equal": "=", "below": "▼", "none": "–"}
 GRID_COLUMNS = 5
 
 

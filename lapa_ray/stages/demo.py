@@ -1,6 +1,7 @@
 """`demo`: the whole chain, small, in one command. A plain list of stages; each reads what the ones before it wrote.
 
-A second run keeps what is whole, resumes what is unfinished and makes again what changed, with all that came of it.
+A second run keeps what is whole, resumes what is unfinished and makes again what changed, with all that came of it;
+artefacts that it did not make itself it may use, but never throws away.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from lapa_ray.core.artefact import RUN
 from lapa_ray.core.command_line import parse_config
 from lapa_ray.core.config import Config, RayConfig
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError, StoppedError
+from lapa_ray.core.files import write_text
 
+MADE_HERE = ".made_by_demo"
 QUICK_CONFIGS = Path(__file__).parents[2] / "tune_configs" / "quick"
 
 EVERYTHING = ("agent", "frames", "vqvae", "codes", "world_model")
@@ -64,6 +67,7 @@ def _run_stage(config: DemoConfig, stage: str, artefact: str, reads: tuple[str, 
     for name in reads:
         arguments += [f"--{name}", str(config.out / name)]
     start = time.monotonic()
+    was_there = (out / RUN).exists()
     try:
         _make(stage, arguments, out)
         _say(f"wrote {out} in {time.monotonic() - start:.0f} s")
@@ -71,6 +75,9 @@ def _run_stage(config: DemoConfig, stage: str, artefact: str, reads: tuple[str, 
         _say(f"kept {out}: whole, and of this config")
     except StoppedError as stopped:
         raise StoppedError(f"stopped in {_command(stage)}; the same command continues there.") from stopped
+    finally:
+        if not was_there and (out / RUN).exists():
+            write_text(config.out / MADE_HERE, "\n".join([*_made_here(config.out), artefact]) + "\n")
 
 
 def _make(stage: str, arguments: list[str], out: Path) -> None:
@@ -79,10 +86,20 @@ def _make(stage: str, arguments: list[str], out: Path) -> None:
     resume = ["--resume"] if (out / RUN).exists() else []
     try:
         module.run(parse_config(module.CONFIG, [*arguments, *resume], f"lapa-ray {_command(stage)}"))
-    except IdentityMismatchError:
+    except IdentityMismatchError as mismatch:
+        if out.name not in _made_here(out.parent):
+            raise LapaError(
+                f"{mismatch}\nThe demo did not make it and so keeps it; give --out another directory."
+            ) from mismatch
         _say(f"making {out} again: its config, or what it is made from, changed")
         shutil.rmtree(out)
         module.run(parse_config(module.CONFIG, arguments, f"lapa-ray {_command(stage)}"))
+
+
+def _made_here(folder: Path) -> list[str]:
+    """Names of the artefacts in `folder` that a demo began: those alone may it throw away."""
+    made = folder / MADE_HERE
+    return made.read_text(encoding="utf-8").split() if made.exists() else []
 
 
 def _command(stage: str) -> str:
@@ -100,7 +117,7 @@ def _check_directories(config: DemoConfig) -> None:
         raise LapaError(f"--configs {folder}: {', '.join(missing)} missing; give a folder like tune_configs/quick.")
     if config.out.exists() and not config.out.is_dir():
         raise LapaError(f"--out {config.out}: is a file, not a directory; choose another.")
-    ours = {artefact for _, artefact, _ in CHAIN}
+    ours = {MADE_HERE, *(artefact for _, artefact, _ in CHAIN)}
     if config.out.is_dir() and any(entry.name not in ours for entry in config.out.iterdir()):
         raise LapaError(f"--out {config.out}: holds something else; choose a new or empty directory.")
 

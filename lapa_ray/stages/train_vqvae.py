@@ -156,10 +156,10 @@ def run(config: TrainVqvaeConfig) -> Artefact:
     check_size(dataset)
     train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
     draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact})
+    # Ray's workers run in a directory of their own, where a relative path would lead elsewhere.
+    there = config.model_copy(update={"frames": config.frames.resolve()})
     with stop_on_signal() as stop:
-        result = run_fit(
-            "train-vqvae", config, lambda share, device: VqvaeTask(config, share, device), draft.path, stop
-        )
+        result = run_fit("train-vqvae", config, lambda share, device: VqvaeTask(there, share, device), draft.path, stop)
     if not result.finished:
         draft.pause()
         raise StoppedError(f"stopped at update {result.update} of {result.num_updates}; add --resume to continue.")

@@ -134,9 +134,11 @@ def run(config: TrainWorldModelConfig) -> Artefact:
     dataset = CodeDataset.open(config.codes)
     train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
     draft = Draft.begin(config, "world_model", {"codes": dataset.artefact})
+    # Ray's workers run in a directory of their own, where a relative path would lead elsewhere.
+    there = config.model_copy(update={"codes": config.codes.resolve()})
     with stop_on_signal() as stop:
         result = run_fit(
-            "train-world-model", config, lambda share, device: WorldModelTask(config, share, device), draft.path, stop
+            "train-world-model", config, lambda share, device: WorldModelTask(there, share, device), draft.path, stop
         )
     if not result.finished:
         draft.pause()

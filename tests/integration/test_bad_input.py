@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from lapa_ray import cli
 from lapa_ray.stages.demo import CHAIN
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
+from tests.support.small_disk import mounted_tmpfs
 
 MICRO = Path(__file__).parents[2] / "tune_configs" / "micro"
 READS = {stage: dict.fromkeys(reads) for stage, _, reads in CHAIN}
@@ -218,18 +218,9 @@ def test_a_game_that_does_not_exist(refused, tmp_path):
 
 
 def test_no_disk_space(refused, whole, tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if (
-        os.geteuid() != 0
-        or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", disk], check=False).returncode
-    ):
-        pytest.skip("mounting a small file system needs root")
-    try:
+    with mounted_tmpfs(tmp_path / "disk", "size=2m") as disk:
         message = refused("train-vqvae", f"--out={disk / 'out'}", *parents(whole, "train_vqvae"))
         assert f"--out {disk / 'out'}: no disk space" in message
-    finally:
-        subprocess.run(["umount", disk], check=True)
 
 
 def test_another_config_in_the_output_directory(refused, whole):
@@ -242,3 +233,10 @@ def test_a_vqvae_of_another_network_shape(refused, whole, tmp_path):
     vqvae = edited(whole / "vqvae", tmp_path / "vqvae", width=3)
     message = refused("extract", f"--out={tmp_path / 'out'}", *parents(whole, "extract", vqvae=vqvae))
     assert "another network shape" in message
+
+
+def test_the_demo_never_throws_away_what_it_did_not_make(refused, whole, tmp_path):
+    shutil.copytree(whole / "agent", tmp_path / "agent")
+    said = refused("demo", f"--out={tmp_path}", "--ray.num_cpus=2")
+    assert f"--out {tmp_path / 'agent'}: holds a finished agent artefact of another run" in said
+    assert said.splitlines()[1] == "The demo did not make it and so keeps it; give --out another directory."

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from lapa_ray import cli
 from lapa_ray.actors.cluster import ray_session
+from lapa_ray.core.artefact import open_artefact
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.core.stop import StopRequest
@@ -25,6 +27,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 
 
+MICRO = Path(__file__).parents[2] / "tune_configs" / "micro"
 USES_RAY = pytest.mark.usefixtures("ray_running")
 
 
@@ -135,3 +138,16 @@ def test_ctrl_c_reaches_the_workers_as_a_stop_with_a_checkpoint(tmp_path):
     assert 0 < stopped < 20
     assert f"FitResult(update={stopped}, num_updates=20" in out
     assert [line for line in err.splitlines() if line and not line.startswith(("toy: ", "Stopping: "))] == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "kind", "role"), [("train_vqvae", "vqvae", "frames"), ("train_world_model", "world_model", "codes")]
+)
+def test_a_model_trains_in_a_worker_from_a_relative_path(chain, tmp_path, monkeypatch, stage, kind, role):
+    monkeypatch.chdir(chain.folder)
+    arguments = [f"--config={MICRO / stage}.yaml", f"--{role}={role}", f"--out={tmp_path / kind}"]
+    resources = ["--resources.num_workers=1", "--ray.num_cpus=2", "--ray.object_store_mb=100"]
+    assert cli.main([stage.replace("_", "-"), *arguments, *resources]) == 0
+    by_worker, in_process = (open_artefact(folder / kind, kind).manifest for folder in (tmp_path, chain.folder))
+    assert by_worker.identity == in_process.identity
+    assert by_worker.figures["val_loss"] == pytest.approx(in_process.figures["val_loss"], rel=0.02)

@@ -26,9 +26,9 @@ def figure(ours: Estimate, better: str = "higher", **baselines: Estimate) -> Fig
 @pytest.mark.parametrize(
     ("ours", "theirs", "better", "verdict"),
     [
-        (estimate(3.0), estimate(2.0), "higher", "beats"),
+        (estimate(3.0), estimate(2.0), "higher", "ahead"),
         (estimate(3.0), estimate(2.0), "lower", "below"),
-        (estimate(1.0), estimate(2.0), "lower", "beats"),
+        (estimate(1.0), estimate(2.0), "lower", "ahead"),
         (estimate(2.0), estimate(2.0), "higher", "equal"),
         (estimate(3.0, 1.0, 5.0), estimate(2.0, 1.5, 2.5), "higher", "overlaps"),
         (estimate(3.0, 2.8, 5.0), estimate(2.0, 1.5, 2.5), "higher", "beats"),

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from lapa_ray.evaluation.estimates import Estimate
-from lapa_ray.evaluation.figures import format_value
+from lapa_ray.evaluation.figures import Figure, format_value
 from lapa_ray.evaluation.page import render_page
-from tests.support.report_sources import drawn_evaluation, drawn_exhibits, drawn_sources
+from lapa_ray.evaluation.remarks import summary_sentence
+from tests.support.report_sources import drawn_evaluation, drawn_exhibits, drawn_sources, estimate
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
@@ -100,8 +101,24 @@ def test_every_figure_stands_beside_its_baselines(outline: Outline) -> None:
 
 
 def test_the_summary_names_what_is_below_its_baseline(outline: Outline) -> None:
-    expected = "Of 6 figures that have a trivial baseline, 3 beat it. Below the baseline: PSNR, SSIM and teacher-forced"
+    expected = "Of 5 figures beside a trivial baseline, 2 beat it. Below the baseline: PSNR, SSIM and teacher-forced"
     assert expected in words(outline)
+
+
+def test_the_summary_tells_how_many_are_better_on_too_few_episodes() -> None:
+    def drawn(ours: Estimate, baseline: str) -> Figure:
+        baselines = {baseline: estimate(1.0)}
+        return Figure(name="x", label="X", unit="", better="higher", estimate=ours, baselines=baselines)
+
+    figures = [
+        drawn(estimate(3.0, 0.5), "random"),
+        drawn(estimate(3.0), "random"),
+        drawn(estimate(2.0), "random"),
+        drawn(estimate(9.0), "constant_grid"),  # any codes that vary are better: not counted
+    ]
+    assert summary_sentence(figures) == (
+        "Of 3 figures beside a trivial baseline, 1 beat it and 2 are better on too few episodes for an interval."
+    )
 
 
 def test_every_artefact_can_be_walked_back(outline: Outline) -> None:

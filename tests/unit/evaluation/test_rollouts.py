@@ -115,7 +115,7 @@ def test_groups_and_curves_tell_each_figure_beside_its_baselines() -> None:
     meter.update(track, composites_of(track), possible_starts(10, 4), np.array([1]))
     group = world_model_group(teacher, meter, 0, "ten steps")
     figures = {figure.name: figure for figure in group.figures}
-    assert figures["world_model_teacher_forced_accuracy"].verdict() == "beats"
+    assert figures["world_model_teacher_forced_accuracy"].verdict() == "ahead"
     assert set(figures["world_model_open_loop_h4_accuracy"].baselines) == {"copy_last_codes", "position_mode"}
     curves = {curve.name: curve for curve in horizon_curves(meter, 0)}
     assert curves["open_loop_accuracy"].horizons == (1, 2, 3, 4)
