@@ -25,8 +25,14 @@ def grey_levels(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def to_rgb(screens: Screen, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB uint8 [..., height, width, 3] of palette indices."""
-    return palette[screens]
+    """RGB uint8 [..., height, width, 3] of palette indices; where the palette is empty, screens are RGB already."""
+    return palette[screens] if len(palette) else screens
+
+
+def changed(before: Screen, after: Screen, palette: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Where pictures differ, bool [..., height, width]; where the palette is empty, they are RGB."""
+    differ = before != after
+    return differ if len(palette) else differ.any(axis=-1)
 
 
 def luminance_ranks(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -71,6 +77,33 @@ class Compositor:
         where = np.flatnonzero(differ)
         ranks = self.ranks[np.take(words, where, axis=1).view(np.uint8)]
         picture.reshape(-1).view(words.dtype)[where] = self.by_rank[ranks.max(axis=0)].view(words.dtype)
+
+
+class RgbCompositor:
+    """The same of RGB screens: per pixel the colour of greatest luminance, of equals that of the last frame."""
+
+    def __init__(self, composite: Composite = "max4") -> None:
+        self.num_frames = Compositor.FRAMES[composite]
+
+    def __call__(self, screens: Screen) -> Screen:
+        """Composite [height, width, 3] of `screens` [n, height, width, 3], n ≥ 1, oldest first."""
+        picture = np.empty(screens.shape[1:], dtype=np.uint8)
+        self.into(picture, screens)
+        return picture
+
+    def into(self, picture: Screen, screens: Screen) -> None:
+        """Write the composite into `picture` [height, width, 3]."""
+        last = screens[-self.num_frames :][::-1]  # newest first: `argmax` takes the first of equals
+        picture[:] = last[0]
+        differ = (last != last[0]).any(axis=(0, -1))
+        pixels = last[:, differ]
+        brightest = np.argmax(pixels @ _LUMINANCE, axis=0)
+        picture[differ] = pixels[brightest, np.arange(len(brightest))]
+
+
+def compositor_for(palette: NDArray[np.uint8], composite: Composite = "max4") -> Compositor | RgbCompositor:
+    """The compositor of palette indices; where the palette is empty, of RGB."""
+    return Compositor(palette, composite) if len(palette) else RgbCompositor(composite)
 
 
 def _words(screens: Screen) -> NDArray[np.unsignedinteger]:

@@ -14,11 +14,12 @@ from lapa_ray.dataset.reader import FrameDataset
 
 
 class PairStore:
-    """Composites of whole episodes as palette indices, 34 kB a step, addressed by pair."""
+    """Composites of whole episodes, addressed by pair: 34 kB a step as palette indices, 101 kB as RGB."""
 
     def __init__(self, episodes: Iterable[Screen], num_composites: int | None = None) -> None:
         """`episodes`: composites uint8 [T+1, height, width] of each; pair t of an episode is (c_t, c_t+1).
 
+        RGB has a further axis of three, here as everywhere below.
         With `num_composites`, the sum of all T+1, they may come one by one, and memory never holds them twice.
         """
         if num_composites is None:
@@ -39,7 +40,7 @@ class PairStore:
     ) -> Self:
         """Read `episode_ids`. Raises `LapaError` if they need more than `max_memory_gb`."""
         num_composites = sum(dataset.num_steps(episode) + 1 for episode in episode_ids)
-        need = num_composites * dataset.info.height * dataset.info.width / 1e9
+        need = num_composites * dataset.info.screen_bytes / 1e9
         if need > max_memory_gb:
             raise LapaError(
                 f"{dataset.artefact.path}: its pairs need {need:.1f} GB of memory, more than max_memory_gb "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lapa_ray.core.artefact import Artefact, open_artefact
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.frames import GameInfo
-from lapa_ray.core.pictures import Composite, Compositor, Screen
+from lapa_ray.core.pictures import Composite, Screen, compositor_for
 from lapa_ray.dataset.schema import RESET_STEP
 from lapa_ray.dataset.shards import EpisodeRows
 from lapa_ray.dataset.shards import read_shards as read_shards
@@ -92,25 +92,25 @@ class FrameDataset:
         )
 
     def composites(self, episode_id: int, composite: Composite = "max4") -> Screen:
-        """Composites uint8 [T+1, height, width], palette indices; 0 is the reset frame, t+1 that of step t."""
-        compositor = Compositor(self.info.palette, composite)
-        pictures = np.empty((self.num_steps(episode_id) + 1, self.info.height, self.info.width), dtype=np.uint8)
+        """Composites uint8 [T+1, *info.screen_shape]; 0 is the reset frame, t+1 that of step t."""
+        compositor = compositor_for(self.info.palette, composite)
+        pictures = np.empty((self.num_steps(episode_id) + 1, *self.info.screen_shape), dtype=np.uint8)
         for picture, screens in zip(pictures, self._by_step(self._episodes[episode_id]), strict=True):
             picture[:] = compositor(screens)
         return pictures
 
     def screens(self, episode_id: int) -> Screen:
-        """Every emulator frame, uint8 [number of frames, height, width], palette indices."""
+        """Every emulator frame, uint8 [number of frames, *info.screen_shape]."""
         return np.concatenate(list(self._by_step(self._episodes[episode_id])))
 
     def _by_step(self, rows: EpisodeRows) -> Iterator[Screen]:
-        """Yield the screens uint8 [n, height, width] of each step, the reset first; views wherever possible."""
+        """Yield the screens uint8 [n, *info.screen_shape] of each step, the reset first; views wherever possible."""
         ends = iter(_last_frames(rows.columns["step"]) + 1)
         end: int | None = next(ends)
         begun: list[Screen] = []
         position = 0
         for group in rows.screens():
-            screens = group.reshape(-1, self.info.height, self.info.width)
+            screens = group.reshape(-1, *self.info.screen_shape)
             start = 0
             while end is not None and end <= position + len(screens):
                 part = screens[start : end - position]

@@ -16,6 +16,10 @@ FORMAT = "lapa_ray frames"
 VERSION = 1
 METADATA_KEY = b"lapa_ray"
 ROW_GROUP_ROWS = 512
+ROW_GROUP_BYTES = 32 * 2**20
+"""Of screens: large ones have fewer rows in a group."""
+COLOURS = {1: 256, 3: 0}
+"""Colours of the palette by channels of a screen: RGB has none."""
 RESET_STEP = -1
 """`step` of the reset frame; the first step is 0."""
 CHECKSUM_KEY = b"lapa_ray_crc32"
@@ -31,7 +35,7 @@ def frame_schema(info: GameInfo, policy: str) -> pa.Schema:
         pa.field("episode_id", pa.int64(), nullable=False),
         pa.field("step", pa.int32(), nullable=False),
         pa.field("frame_index", pa.int32(), nullable=False),
-        pa.field("screen", pa.binary(info.height * info.width), nullable=False),
+        pa.field("screen", pa.binary(info.screen_bytes), nullable=False),
         pa.field("ram", pa.binary(RAM_BYTES)),
         pa.field("action", pa.int8()),
         pa.field("executed_action", pa.int8()),
@@ -42,6 +46,11 @@ def frame_schema(info: GameInfo, policy: str) -> pa.Schema:
     ]
     said = json.dumps(_describe(info, policy)).encode()
     return pa.schema(fields, metadata={METADATA_KEY: said, CHECKSUM_KEY: _checksum(said)})
+
+
+def row_group_rows(info: GameInfo) -> int:
+    """The most rows that a row group of screens of `info` takes."""
+    return min(max(ROW_GROUP_BYTES // info.screen_bytes, 1), ROW_GROUP_ROWS)
 
 
 def read_metadata(schema: pa.Schema, source: str) -> tuple[GameInfo, str]:
@@ -93,24 +102,30 @@ def _describe(info: GameInfo, policy: str) -> dict[str, object]:
         "game": info.game,
         "height": info.height,
         "width": info.width,
-        "channels": 1,
+        "channels": info.channels,
         "palette": info.palette.tobytes().hex(),
         "action_meanings": list(info.action_meanings),
         "frame_skip": info.frame_skip,
         "sticky_probability": info.sticky_probability,
         "emulator": info.emulator,
+        "unknown": list(info.unknown),
         "policy": policy,
     }
 
 
 def _game_info(said: dict[str, Any]) -> GameInfo:
+    channels, palette = int(said["channels"]), np.frombuffer(bytes.fromhex(said["palette"]), dtype=np.uint8)
+    if channels not in COLOURS:
+        raise ValueError(f"screens of {channels} channels")
     return GameInfo(
         game=str(said["game"]),
-        palette=np.frombuffer(bytes.fromhex(said["palette"]), dtype=np.uint8).reshape(256, 3),
+        palette=palette.reshape(COLOURS[channels], 3),
         action_meanings=tuple(str(name) for name in said["action_meanings"]),
         height=int(said["height"]),
         width=int(said["width"]),
         frame_skip=int(said["frame_skip"]),
         sticky_probability=float(said["sticky_probability"]),
         emulator=str(said["emulator"]),
+        channels=channels,
+        unknown=tuple(str(name) for name in said.get("unknown", [])),
     )

@@ -22,6 +22,9 @@ from lapa_ray.core.files import TEMPORARY_PREFIX
 from lapa_ray.core.frames import NO_ACTION, GameInfo
 from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, read_metadata
 
+_ALIKE = ("game", "action_meanings", "height", "width", "channels", "frame_skip", "sticky_probability", "unknown")
+"""What the shards of one dataset have in common, beside the palette."""
+
 
 @dataclass(frozen=True)
 class EpisodeRows:
@@ -53,7 +56,7 @@ class EpisodeRows:
         return None if table.column("ram").null_count else _fixed_bytes(table, "ram")
 
     def screens(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield the palette indices uint8 [n, height × width] of each row group in turn, n ≤ 512, without a copy."""
+        """Yield the screens uint8 [n, height × width × channels] of each row group in turn, n ≤ 512, without a copy."""
         with _opened(self.shard) as file:
             for group in self.row_groups:
                 yield _fixed_bytes(_read(file, ["screen"], [group]), "screen")
@@ -130,8 +133,7 @@ def _check_episode(rows: EpisodeRows, num_actions: int) -> None:
 
 def _differ(one: GameInfo, other: GameInfo) -> bool:
     return not np.array_equal(one.palette, other.palette) or any(
-        getattr(one, name) != getattr(other, name)
-        for name in ("game", "action_meanings", "height", "width", "frame_skip", "sticky_probability")
+        getattr(one, name) != getattr(other, name) for name in _ALIKE
     )
 
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from lapa_ray.core.files import TEMPORARY_PREFIX, flush_to_disk
 from lapa_ray.core.frames import RAM_BYTES, GameInfo, StepFrames
-from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, ROW_GROUP_ROWS, frame_schema
+from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, frame_schema, row_group_rows
 
 ROWS_PER_SHARD = 20_000
 DATA_PAGE_BYTES = 32 * 2**20
@@ -36,12 +36,15 @@ class FrameWriter:
         compression_level: int = 3,
         rows_per_shard: int = ROWS_PER_SHARD,
     ) -> None:
-        """Write below `folder`; names taken there are passed over. `compression_level` is Zstandard's, 1 to 22."""
+        """Write below `folder`; names taken there are passed over. `compression_level` is Zstandard's, 1 to 22.
+
+        Of the columns that `info.unknown` names, those that may be null are written as null, whatever is appended.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._name = folder, name
         self._schema = frame_schema(info, policy)
         self._level, self._rows_per_shard = compression_level, rows_per_shard
-        self._rows = _RowGroup(info.height * info.width)
+        self._rows = _RowGroup(info)
         self._shard: _Shard | None = None
         self._episode_id: int | None = None
         self._step = RESET_STEP
@@ -106,7 +109,7 @@ class FrameWriter:
 
     def _flush(self) -> None:
         if self._shard is None:
-            self._shard = _Shard(self._free_path(), self._schema, self._level)
+            self._shard = _Shard(self._free_path(), self._schema, self._level, self._rows.size)
         self._shard.write(self._rows.to_batch(self._schema))
         self._rows.clear()
 
@@ -123,31 +126,33 @@ class FrameWriter:
 
 
 class _RowGroup:
-    """Up to 512 rows, filled in place, handed to Arrow without another copy."""
+    """Up to 512 rows, fewer of large screens, filled in place, handed to Arrow without another copy."""
 
-    def __init__(self, screen_bytes: int) -> None:
-        self._size = 0
+    def __init__(self, info: GameInfo) -> None:
+        self.size = row_group_rows(info)
+        self._unknown = info.unknown
+        self._count = 0
         self._columns: dict[str, np.ndarray[Any, Any]] = {
-            "episode_id": np.empty(ROW_GROUP_ROWS, np.int64),
-            "step": np.empty(ROW_GROUP_ROWS, np.int32),
-            "frame_index": np.empty(ROW_GROUP_ROWS, np.int32),
-            "screen": np.empty((ROW_GROUP_ROWS, screen_bytes), np.uint8),
-            "ram": np.empty((ROW_GROUP_ROWS, RAM_BYTES), np.uint8),
-            "action": np.empty(ROW_GROUP_ROWS, np.int8),
-            "executed_action": np.empty(ROW_GROUP_ROWS, np.int8),
-            "reward": np.empty(ROW_GROUP_ROWS, np.float32),
-            "lives": np.empty(ROW_GROUP_ROWS, np.int8),
-            "terminated": np.empty(ROW_GROUP_ROWS, np.bool_),
-            "truncated": np.empty(ROW_GROUP_ROWS, np.bool_),
+            "episode_id": np.empty(self.size, np.int64),
+            "step": np.empty(self.size, np.int32),
+            "frame_index": np.empty(self.size, np.int32),
+            "screen": np.empty((self.size, info.screen_bytes), np.uint8),
+            "ram": np.empty((self.size, RAM_BYTES), np.uint8),
+            "action": np.empty(self.size, np.int8),
+            "executed_action": np.empty(self.size, np.int8),
+            "reward": np.empty(self.size, np.float32),
+            "lives": np.empty(self.size, np.int8),
+            "terminated": np.empty(self.size, np.bool_),
+            "truncated": np.empty(self.size, np.bool_),
         }
 
     @property
     def is_full(self) -> bool:
-        return self._size == ROW_GROUP_ROWS
+        return self._count == self.size
 
     def add(self, episode_id: int, step: int, frame_index: int, action: int, frames: StepFrames, first: int) -> int:
         """Add the frames from `first` on, as many as there is room for; returns how many."""
-        count = min(ROW_GROUP_ROWS - self._size, len(frames.rewards) - first)
+        count = min(self.size - self._count, len(frames.rewards) - first)
         part = slice(first, first + count)
         values = {
             "episode_id": episode_id,
@@ -163,29 +168,31 @@ class _RowGroup:
             "truncated": False,
         }
         for name, value in values.items():
-            self._columns[name][self._size : self._size + count] = value
-        self._size += count
+            self._columns[name][self._count : self._count + count] = value
+        self._count += count
         return count
 
     def mark_last(self, *, terminated: bool, truncated: bool) -> None:
-        self._columns["terminated"][self._size - 1] = terminated
-        self._columns["truncated"][self._size - 1] = truncated
+        self._columns["terminated"][self._count - 1] = terminated
+        self._columns["truncated"][self._count - 1] = truncated
 
     def clear(self) -> None:
-        self._size = 0
+        self._count = 0
 
     def to_batch(self, schema: pa.Schema) -> pa.RecordBatch:
-        return pa.RecordBatch.from_arrays(
-            [_arrow(column[: self._size], schema.field(name).type) for name, column in self._columns.items()],
-            schema=schema,
-        )
+        return pa.RecordBatch.from_arrays([self._arrow(field) for field in schema], schema=schema)
+
+    def _arrow(self, field: pa.Field) -> pa.Array:
+        if field.nullable and field.name in self._unknown:
+            return pa.nulls(self._count, field.type)
+        return _arrow(self._columns[field.name][: self._count], field.type)
 
 
 class _Shard:
     """One Parquet file under a temporary name until it is whole."""
 
-    def __init__(self, path: Path, schema: pa.Schema, level: int) -> None:
-        self._path = path
+    def __init__(self, path: Path, schema: pa.Schema, level: int, row_group_rows: int) -> None:
+        self._path, self._row_group_rows = path, row_group_rows
         self._temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
         self._writer = pq.ParquetWriter(
             self._temporary,
@@ -200,7 +207,7 @@ class _Shard:
         self.num_rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(batch, row_group_size=ROW_GROUP_ROWS)
+        self._writer.write_batch(batch, row_group_size=self._row_group_rows)
         self.num_rows += batch.num_rows
 
     def commit(self) -> None:
