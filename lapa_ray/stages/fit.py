@@ -91,8 +91,11 @@ class Task(Protocol):
     def loss(self, network: nn.Module, items: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss of `items` by `network` (the model, perhaps wrapped), and what to log of it."""
 
-    def validate(self) -> Figures:
-        """Figures over the whole validation split, `loss` among them (less is better); asked of rank 0 alone."""
+    def validate(self, tick: Callable[[float], None]) -> Figures:
+        """Figures over the whole validation split, `loss` among them (less is better); asked of rank 0 alone.
+
+        `tick` is to be called after each batch with the share that is done; what it raises ends the validation.
+        """
 
 
 class FitSpec(Protocol):
@@ -121,11 +124,17 @@ class FitResult:
     update: int
     num_updates: int
     figures: Figures
+    is_validated: bool = True
+    """Whether no validation was broken off."""
 
     @property
     def finished(self) -> bool:
-        """Whether all updates were made."""
-        return self.update >= self.num_updates
+        """Whether all updates were made, and the last one was validated."""
+        return self.update >= self.num_updates and self.is_validated
+
+
+class _BrokenOffError(Exception):
+    """A stop request came during a validation."""
 
 
 def run_fit(name: str, config: FitSpec, factory: TaskFactory, folder: Path, stop: StopRequest) -> FitResult:
@@ -161,6 +170,7 @@ class Fit:
         self.update, self._best = 0, math.inf
         self._best_figures: Figures = {}
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+        self._validation_due = False
         self._load()
 
     def __call__(self, should_stop: Callable[[], bool], on_update: Callable[[int, str], None]) -> FitResult:
@@ -168,12 +178,14 @@ class Fit:
         network = _wrap(self._task.model, self._share)
         with ExitStack() as stack:
             log = self._open_log(stack)
+            tick = self._ticker(should_stop, on_update)
+            self._validate_if_due(log, tick)
             while self.update < self.num_updates and not self._agreed_stop(should_stop):
                 loss = self._train_once(network, log)
                 on_update(self.update, f"loss {loss:.4g}")
-                self._end_update(log)
+                self._end_update(log, tick)
         self._save()
-        return FitResult(self.update, self.num_updates, self._best_figures)
+        return FitResult(self.update, self.num_updates, self._best_figures, not self._validation_due)
 
     def _train_once(self, network: nn.Module, log: MetricLog | None) -> float:
         # Seeded anew each time, so that a resumed run draws what an unbroken one would.
@@ -196,20 +208,38 @@ class Fit:
         for group in self._task.optimizer.param_groups:
             group["lr"] = rate
 
-    def _end_update(self, log: MetricLog | None) -> None:
+    def _end_update(self, log: MetricLog | None, tick: Callable[[float], None]) -> None:
         epoch, rest = divmod(self.update, self._updates_per_epoch)
         is_due = rest == 0 and epoch % self._config.training.validation_period_epochs == 0
         if is_due or self.update == self.num_updates:
-            self._validate(log)
+            self._validation_due = self._share.rank == 0
+            self._validate_if_due(log, tick)
             self._save()
         elif self.update % self._config.resources.checkpoint_period_updates == 0:
             self._save()
 
-    def _validate(self, log: MetricLog | None) -> None:
-        if self._share.rank:
+    def _ticker(
+        self, should_stop: Callable[[], bool], on_update: Callable[[int, str], None]
+    ) -> Callable[[float], None]:
+        """A validation can take minutes: it tells how far it is, and gives way to a stop request."""
+
+        def tick(done: float) -> None:
+            on_update(self.update, f"validation {done:.0%}")
+            if done < 1 and should_stop():
+                raise _BrokenOffError
+
+        return tick
+
+    def _validate_if_due(self, log: MetricLog | None, tick: Callable[[float], None]) -> None:
+        """What was broken off is made up for when the run is resumed."""
+        if not self._validation_due:
             return
         self._task.model.eval()
-        figures = self._task.validate()
+        try:
+            figures = self._task.validate(tick)
+        except _BrokenOffError:
+            return
+        self._validation_due = False
         _write(log, self.update, {f"val_{name}": value for name, value in figures.items()})
         if figures["loss"] < self._best or not self._best_figures:
             self._best, self._best_figures = figures["loss"], figures
@@ -240,6 +270,7 @@ class Fit:
             "num_updates": self.num_updates,
             "best": self._best,
             "best_figures": self._best_figures,
+            "validation_due": self._validation_due,
         }
         save_checkpoint(self._folder / LAST, state)
 
@@ -249,6 +280,7 @@ class Fit:
             self._task.model.load_state_dict(state["model"])
             self._task.optimizer.load_state_dict(state["optimizer"])
             self.update, self._best, self._best_figures = state["update"], state["best"], state["best_figures"]
+            self._validation_due = state["validation_due"] and self._share.rank == 0
         if self._share.rank == 0:
             forget_rows_after(self._folder / METRICS, self.update)
 

@@ -48,7 +48,7 @@ def run_in_workers(name: str, config: FitSpec, factory: TaskFactory, folder: Pat
         finally:
             _clear(folder)
     state = load_checkpoint(folder / LAST)
-    return FitResult(state["update"], state["num_updates"], state["best_figures"])
+    return FitResult(state["update"], state["num_updates"], state["best_figures"], not state["validation_due"])
 
 
 def _run_once(

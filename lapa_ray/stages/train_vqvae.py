@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +104,7 @@ class VqvaeTask:
         return loss, {"reconstruction_loss": reconstruction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
 
     @torch.inference_mode()
-    def validate(self) -> Figures:
+    def validate(self, tick: Callable[[float], None]) -> Figures:
         """Loss, PSNR, SSIM beside copy-last, and the use of the codes, over the whole validation split."""
         assert self._held_out is not None
         pixels, copy_last = PixelMetrics(), PixelMetrics()
@@ -119,6 +120,7 @@ class VqvaeTask:
             pixels.update(predicted, true, changed, with_ssim=True)
             copy_last.update(to_8bit(frame_t), true, changed)
             codes.update(output.codes.cpu().numpy())
+            tick((start + len(items)) / count)
         return {"loss": total / count} | _values(pixels, copy_last, codes)
 
     def _error(self, reconstruction: Tensor, frame_t1: Tensor, changed: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ target. A sample never crosses an episode.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ class WorldModelTask:
         return F.cross_entropy(logits.flatten(0, 1), after.flatten()), {"accuracy": accuracy}
 
     @torch.inference_mode()
-    def validate(self) -> Figures:
+    def validate(self, tick: Callable[[float], None]) -> Figures:
         """Loss and accuracy beside copy-last codes, over the whole validation split."""
         loss, hits, copied, count = 0.0, 0, 0, 0
         for start in range(0, len(self._held_out), VALIDATION_BATCH):
@@ -126,6 +127,7 @@ class WorldModelTask:
             hits += int((logits.argmax(dim=-1) == after).sum())
             copied += int((before == after).sum())
             count += after.numel()
+            tick(min(1.0, (start + VALIDATION_BATCH) / len(self._held_out)))
         return {"loss": loss / count, "accuracy": hits / count, "copy_last_accuracy": copied / count}
 
 

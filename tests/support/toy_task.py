@@ -53,6 +53,7 @@ class ToyTask:
         return loss, {"items_sum": torch.tensor(float(items.sum()))}
 
     @torch.inference_mode()
-    def validate(self) -> dict[str, float]:
+    def validate(self, tick) -> dict[str, float]:
+        tick(0.5)
         error = (self.model(self._inputs)[:, 0] - self._inputs.sum(dim=1)).square().mean()
         return {"loss": float(error)}

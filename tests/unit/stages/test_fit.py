@@ -47,8 +47,20 @@ def assert_equal_states(one, other):
 @pytest.mark.parametrize("stopped_at", [0, 1, 3, 5, 12, 19])
 def test_a_stopped_and_resumed_run_equals_an_unbroken_one(tmp_path, stopped_at):
     unbroken = train(tmp_path / "unbroken")
-    part = train(tmp_path / "resumed", stop=StopAt(stopped_at))
+    num_validations = stopped_at // 5  # each asks once more
+    part = train(tmp_path / "resumed", stop=StopAt(stopped_at + num_validations))
     assert (part.update, part.finished) == (stopped_at, False)
+    assert train(tmp_path / "resumed") == unbroken
+    assert read_metrics(tmp_path / "resumed/metrics.jsonl") == read_metrics(tmp_path / "unbroken/metrics.jsonl")
+    assert_equal_states(states(tmp_path / "resumed"), states(tmp_path / "unbroken"))
+
+
+@pytest.mark.parametrize("validation", [1, 4])
+def test_a_stop_during_a_validation_ends_it_and_the_resumed_run_makes_up_for_it(tmp_path, validation):
+    """The loop asks once before each of the five updates of an epoch, and once in each validation."""
+    unbroken = train(tmp_path / "unbroken")
+    part = train(tmp_path / "resumed", stop=StopAt(6 * validation - 1))
+    assert (part.update, part.is_validated, part.finished) == (5 * validation, False, False)
     assert train(tmp_path / "resumed") == unbroken
     assert read_metrics(tmp_path / "resumed/metrics.jsonl") == read_metrics(tmp_path / "unbroken/metrics.jsonl")
     assert_equal_states(states(tmp_path / "resumed"), states(tmp_path / "unbroken"))
@@ -69,7 +81,7 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_and_logs_no_row_twice(tmp
     """Killed after update 8: the last checkpoint is of update 6, the rows of 7 and 8 are logged again."""
     train(tmp_path / "unbroken")
     with pytest.raises(PowerCutError):
-        train(tmp_path / "killed", stop=PowerCutAt(8))
+        train(tmp_path / "killed", stop=PowerCutAt(9))  # asked in the validation after update 5 too
     assert states(tmp_path / "killed")["update"] == 6
     assert [row["step"] for row in rows(tmp_path / "killed")] == list(range(1, 9))
     train(tmp_path / "killed")
@@ -93,7 +105,7 @@ def test_the_best_checkpoint_is_the_one_of_lowest_validation_loss(tmp_path):
     task = ToyTask(ToyConfig(), Share(), torch.device("cpu"))
     task.model.load_state_dict(best["model"])
     task.model.eval()
-    assert task.validate()["loss"] == pytest.approx(min(losses))
+    assert task.validate(lambda done: None)["loss"] == pytest.approx(min(losses))
 
 
 def test_a_bound_on_updates_ends_with_a_validation(tmp_path):
