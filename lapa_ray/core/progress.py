@@ -26,7 +26,7 @@ class Progress:
         self._bar = _Bar(label, total, initial) if sys.stderr.isatty() else None
 
     def advance(self, count: int = 1, note: str = "") -> None:
-        """Count `count` units more; `note` is shown behind the rate until the next one."""
+        """Count `count` units more, 0 to show that time passes; `note` is shown behind the rate until the next one."""
         self.advance_to(self._done + count, note)
 
     def advance_to(self, done: int, note: str = "") -> None:
@@ -34,7 +34,7 @@ class Progress:
         self._done = done
         self._note = note or self._note
         if self._bar is not None:
-            self._bar.update(done, f"{self._rate():,.4g} {self._unit}/s  {self._note}")
+            self._bar.update(done, f"{self._rate_text()}  {self._note}")
         elif time.monotonic() - self._last_line >= LINE_PERIOD_S:
             self._print_line()
 
@@ -52,12 +52,16 @@ class Progress:
     def _rate(self) -> float:
         return (self._done - self._initial) / max(time.monotonic() - self._start, 1e-9)
 
+    def _rate_text(self) -> str:
+        rate = self._rate()
+        return f"{rate:,.4g} {self._unit}/s" if rate >= 1 else f"{60 * rate:,.3g} {self._unit}/min"
+
     def _print_line(self) -> None:
         self._last_line, self._printed = time.monotonic(), self._done
         rate = self._rate()
         left = f", {(self._total - self._done) / rate:.0f} s left" if rate and self._done < self._total else ""
         note = f"  {self._note}" if self._note else ""
-        line = f"{self._label}: {self._done:,}/{self._total:,} {self._unit}, {rate:,.4g} {self._unit}/s{left}{note}"
+        line = f"{self._label}: {self._done:,}/{self._total:,} {self._unit}, {self._rate_text()}{left}{note}"
         print(line, file=sys.stderr, flush=True)
 
 

@@ -224,7 +224,7 @@ class Fit:
         """A validation can take minutes: it tells how far it is, and gives way to a stop request."""
 
         def tick(done: float) -> None:
-            on_update(self.update, f"validation {done:.0%}")
+            on_update(self.update, f"validation {done:.0%}" if done < 1 else "validated")
             if done < 1 and should_stop():
                 raise _BrokenOffError
 

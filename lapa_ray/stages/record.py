@@ -119,6 +119,7 @@ class _Recording:
                     player, episode_id = self._idle.pop(), waiting.pop()
                     self._playing[player.play.remote(episode_id)] = (player, episode_id)
                 ready, _ = ray.wait(list(self._playing), num_returns=1, timeout=1.0)
+                progress.advance(0)
                 for reference in ready:
                     played = self._take(reference)
                     if isinstance(played, int):

@@ -37,6 +37,18 @@ def test_elsewhere_than_on_a_terminal_one_line_every_ten_seconds(clock, capsys):
     assert lines(capsys) == ["bake: 350/1,000 steps, 10 steps/s, 65 s left  loss 0.5"]
 
 
+def test_slow_work_tells_its_rate_by_the_minute_and_that_it_goes_on(clock, capsys):
+    with Progress("play", 4, "episodes") as bar:
+        clock.now += 40.0
+        bar.advance()
+        clock.now += 10.0
+        bar.advance(0)
+    assert lines(capsys) == [
+        "play: 1/4 episodes, 1.5 episodes/min, 120 s left",
+        "play: 1/4 episodes, 1.2 episodes/min, 150 s left",
+    ]
+
+
 def test_a_resumed_run_tells_the_rate_of_this_start(clock, capsys):
     with Progress("bake", 1000, "steps", initial=500) as bar:
         clock.now += 10.0
@@ -47,7 +59,7 @@ def test_a_resumed_run_tells_the_rate_of_this_start(clock, capsys):
 def test_nothing_done_and_all_done_tell_no_time_left(clock, capsys):
     with Progress("bake", 10, "steps") as bar:
         clock.now += 5.0
-    assert lines(capsys) == ["bake: 0/10 steps, 0 steps/s"]
+    assert lines(capsys) == ["bake: 0/10 steps, 0 steps/min"]
     with Progress("bake", 10, "steps") as bar:
         clock.now += 5.0
         bar.advance(10)
