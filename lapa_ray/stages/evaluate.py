@@ -195,8 +195,8 @@ def _returns_group(chain: Chain, recorded: list[float], random: list[float], see
         return FigureGroup(name="returns", title="Return (agent)", data="", missing=missing)
     epsilon = chain.frames.artefact.manifest.config["epsilon"]
     data = (
-        f"All {len(recorded)} recorded episodes of the trained agent, of whose actions a share ε = {epsilon:g} was drawn "
-        f"at random, and {len(random)} episodes of random play in the same game."
+        f"All {len(recorded)} recorded episodes of the trained agent, which drew a share ε = {epsilon:g} of its "
+        f"actions at random, and {len(random)} episodes of random play in the same game."
     )
     cut = sum(bool(chain.frames.steps(episode).truncated[-1]) for episode in chain.frames.episode_ids)
     note = f"{cut} of the recorded episodes were cut off before the game was over." if cut else ""

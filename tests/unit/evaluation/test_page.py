@@ -94,8 +94,8 @@ def test_every_figure_stands_beside_its_baselines(outline: Outline) -> None:
     text, evaluation = words(outline), drawn_evaluation()
     for figure in (figure for group in evaluation.groups for figure in group.figures):
         assert figure.label in text
-        for estimate in (figure.estimate, *figure.baselines.values()):
-            assert format_value(estimate.value, figure.unit) in text
+        for measured in (figure.estimate, *figure.baselines.values()):
+            assert format_value(measured.value, figure.unit) in text
     assert "Below the baseline: copy-last codes." in text
     assert "Beats the baseline: random play." in text
 
