@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from ray.exceptions import RayError
 
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.files import NO_ROOM
 
 _LAPA_ERROR = re.compile(
     r"lapa_ray\.core\.errors\.\w*LapaError: (.+(?:\n(?!\s|$|The above|During handling|Traceback).+)?)"
@@ -34,10 +35,16 @@ def named_fault(error: BaseException) -> LapaError | None:
     while inside is not None:
         if isinstance(inside, LapaError) and not isinstance(inside, RayError):  # Ray makes classes that are both
             return LapaError(str(inside))
+        if isinstance(inside, OSError) and inside.errno in NO_ROOM:
+            return _no_space(str(inside))
         inside = getattr(inside, "cause", None) or inside.__cause__
     text = str(error)
     if found := _LAPA_ERROR.search(text):
         return LapaError(found[1])
     if found := _NO_SPACE.search(text):
-        return LapaError(f"no disk space ({found[1]}); nothing finished was harmed. Make room, then add --resume.")
+        return _no_space(found[1])
     return None
+
+
+def _no_space(reason: str) -> LapaError:
+    return LapaError(f"no disk space ({reason}); nothing finished was harmed. Make room, then add --resume.")

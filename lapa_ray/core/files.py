@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -11,17 +12,27 @@ from typing import Any
 
 TEMPORARY_PREFIX = ".tmp-"
 """Names that start so are half-written leftovers: readers pass over them, writers may delete them."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What the operating system says where a disk, or the user's share of it, is full."""
+PROBE_BYTES = 2**20
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; rename it to `path` on success, delete it on any error."""
+    """Yield a temporary path in the same folder; rename it to `path` on success, delete it on any error.
+
+    Raises `OSError` with one of `NO_ROOM` and `path` where a write failed for want of room, whatever the writer said.
+    """
     temporary = path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{path.name}")
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         yield temporary
         flush_to_disk(temporary)
         temporary.replace(path)
+    except (OSError, RuntimeError) as error:
+        if number := _lack_of_room(error, temporary):
+            raise OSError(number, os.strerror(number), str(path)) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -41,3 +52,17 @@ def flush_to_disk(path: Path) -> None:
     """Have the operating system write the bytes of `path` to the disk before it is renamed into place."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _lack_of_room(error: OSError | RuntimeError, temporary: Path) -> int | None:
+    """Which of `NO_ROOM` is behind `error`, if any. torch.save hides it in a RuntimeError, np.save leaves it out."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno if error.errno in NO_ROOM else None
+    try:
+        with temporary.open("ab", buffering=0) as file:  # free space as told by the system knows of no quota
+            for _ in range(PROBE_BYTES // 2**12):
+                file.write(bytes(2**12))
+            os.fsync(file.fileno())
+    except OSError as refused:
+        return refused.errno if refused.errno in NO_ROOM else None
+    return None

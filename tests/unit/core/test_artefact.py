@@ -1,7 +1,4 @@
 import json
-import os
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +8,7 @@ from lapa_ray.core import artefact as artefact_module
 from lapa_ray.core.artefact import Draft, check_same_parent, open_artefact, read_run, withdrawn_if_refused
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
 from tests.support.configs import BakeConfig, NetworkConfig
+from tests.support.small_disk import fill, mounted_tmpfs
 
 
 @pytest.fixture
@@ -273,18 +271,8 @@ def test_another_error_leaves_the_run_to_be_looked_at(config):
 @pytest.fixture
 def small_disk(tmp_path):
     """A real file system of 66 MB, of which Draft wants 64 MB free to begin."""
-    yield from mounted(tmp_path / "disk", "size=66m")
-
-
-def mounted(path: Path, options: str):
-    path.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a tmpfs needs root")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", path], capture_output=True, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"this machine lets nobody mount a tmpfs: {done.stderr.decode().strip()}")
-    yield path
-    subprocess.run(["umount", path], check=True)
+    with mounted_tmpfs(tmp_path / "disk", "size=66m") as disk:
+        yield disk
 
 
 def test_a_full_disk_is_refused_before_anything_is_written(config, small_disk):
@@ -307,16 +295,9 @@ def test_a_disk_that_fills_up_harms_nothing_and_can_be_resumed(config, small_dis
     assert Draft.begin(config.model_copy(update={"resume": True}), "vqvae").finish({"psnr": 1.0}).identity
 
 
-def fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(bytes(2**16)):
-                pass
-        except OSError:
-            return
-
-
 def test_a_read_only_directory_is_refused(config, tmp_path):
-    for disk in mounted(tmp_path / "disk", "ro"):
-        with pytest.raises(LapaError, match=r"cannot be created \(Read-only file system\)"):
-            Draft.begin(config.model_copy(update={"out": disk / "out"}), "vqvae")
+    with (
+        mounted_tmpfs(tmp_path / "disk", "ro") as disk,
+        pytest.raises(LapaError, match=r"cannot be created \(Read-only file system\)"),
+    ):
+        Draft.begin(config.model_copy(update={"out": disk / "out"}), "vqvae")
