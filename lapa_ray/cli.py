@@ -16,6 +16,7 @@ from lapa_ray import __version__
 STAGES: dict[str, tuple[str, str]] = {
     "train-dqn": ("train_dqn", "Play with Ray actors and train a DQN agent from one shared replay buffer"),
     "record": ("record", "Play episodes with an agent and record every emulator frame"),
+    "import-frames": ("import_frames", "Turn PNG folders, videos or NumPy files into a frame dataset"),
     "train-vqvae": ("train_vqvae", "Learn discrete codes of what changes between two frames"),
     "extract": ("extract", "Turn a frame dataset into codes"),
     "train-world-model": ("train_world_model", "Learn the dynamics of the game on codes"),

@@ -27,7 +27,7 @@ def frame_figures(folder: Path) -> dict[str, float | int | str | None]:
         "num_shards": len(shards),
         "megabytes": round(num_bytes / 1e6, 3),
         "bytes_per_frame": round(num_bytes / num_frames, 1),
-        "mean_return": float(np.mean(returns)),
-        "median_return": float(np.median(returns)),
-        "max_return": float(np.max(returns)),
+        "mean_return": None if "reward" in info.unknown else float(np.mean(returns)),
+        "median_return": None if "reward" in info.unknown else float(np.median(returns)),
+        "max_return": None if "reward" in info.unknown else float(np.max(returns)),
     }
