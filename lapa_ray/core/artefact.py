@@ -17,13 +17,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
 from lapa_ray.core.config import Config, StageConfig, identity_of
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
 from lapa_ray.core.files import TEMPORARY_PREFIX, write_json
+
+if TYPE_CHECKING:
+    from lapa_ray.core.locations import Location
 
 Kind = Literal["agent", "frames", "vqvae", "codes", "world_model", "evaluation", "control_map", "sweep", "report"]
 SCHEMA_VERSIONS: dict[str, int] = {
@@ -95,10 +98,14 @@ AnyRun = TypeVar("AnyRun", bound=Run)
 
 @dataclass(frozen=True)
 class Artefact:
-    """A whole artefact on disk."""
+    """A whole artefact on disk, or at `uri` on another filesystem, of which `path` is the path there."""
 
     path: Path
     manifest: Manifest
+    uri: str | None = None
+
+    def __str__(self) -> str:
+        return str(self.path) if self.uri is None else self.uri
 
     @property
     def identity(self) -> str:
@@ -106,7 +113,7 @@ class Artefact:
         return self.manifest.identity
 
 
-def open_artefact(path: Path, kind: Kind | None = None) -> Artefact:
+def open_artefact(path: Path | Location, kind: Kind | None = None) -> Artefact:
     """Open a whole artefact, of `kind` if given. Raises `LapaError` if missing, half-written, foreign or newer."""
     if not path.is_dir():
         raise LapaError(f"{path}: no such directory; {_expected(kind)}.")
@@ -115,10 +122,10 @@ def open_artefact(path: Path, kind: Kind | None = None) -> Artefact:
     manifest = _read(path / MANIFEST, Manifest)
     if kind is not None and manifest.kind != kind:
         raise LapaError(f"{path} holds a {manifest.kind} artefact; {_expected(kind)}.")
-    return Artefact(path, manifest)
+    return Artefact(path, manifest) if isinstance(path, Path) else Artefact(Path(path.path), manifest, path.uri)
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path | Location) -> Run:
     """What `run.json` of an artefact directory says, whole or not. Raises `LapaError` if it is damaged."""
     return _read(path / RUN, Run)
 
@@ -228,7 +235,7 @@ def _describe(config: StageConfig, kind: Kind, parents: Mapping[str, Artefact]) 
         seed=config.seed,
         versions=package_versions(),
         parents={
-            role: Parent(kind=parent.manifest.kind, path=str(parent.path), identity=parent.identity)
+            role: Parent(kind=parent.manifest.kind, path=str(parent), identity=parent.identity)
             for role, parent in parents.items()
         },
         started=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -315,7 +322,7 @@ def _check_free_space(path: Path) -> None:
         )
 
 
-def _read(path: Path, model: type[AnyRun]) -> AnyRun:
+def _read(path: Path | Location, model: type[AnyRun]) -> AnyRun:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         _check_schema_version(path.parent, content)
@@ -327,7 +334,7 @@ def _read(path: Path, model: type[AnyRun]) -> AnyRun:
         ) from error
 
 
-def _check_schema_version(path: Path, content: Any) -> None:
+def _check_schema_version(path: Path | Location, content: Any) -> None:
     """Raise `LapaError` for another version's layout: before validation, since its keys may be others too."""
     kind, found = (content.get("kind"), content.get("schema_version")) if isinstance(content, dict) else (None, None)
     if kind in SCHEMA_VERSIONS and found != SCHEMA_VERSIONS[kind]:
@@ -362,7 +369,7 @@ def _expected(kind: Kind | None) -> str:
     return f"{makers.get(kind or '', 'an artefact directory')} is expected"
 
 
-def _unfinished_message(path: Path, kind: Kind | None) -> str:
+def _unfinished_message(path: Path | Location, kind: Kind | None) -> str:
     if not (path / RUN).exists():
         return f"{path}: holds no artefact ({MANIFEST} is missing); {_expected(kind)}."
     run = read_run(path)

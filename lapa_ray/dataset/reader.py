@@ -6,7 +6,6 @@ group at a time when they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -17,11 +16,14 @@ from numpy.typing import NDArray
 from lapa_ray.core.artefact import Artefact, open_artefact
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.frames import GameInfo
-from lapa_ray.core.pictures import Composite, Screen, compositor_for
+from lapa_ray.core.locations import locate
+from lapa_ray.core.pictures import Composite, Screen
+from lapa_ray.dataset.decoding import PictureDecoder
 from lapa_ray.dataset.schema import RESET_STEP
 from lapa_ray.dataset.shards import EpisodeRows
 from lapa_ray.dataset.shards import read_shards as read_shards
 from lapa_ray.dataset.shards import shard_paths as shard_paths
+from lapa_ray.dataset.splits import split_parts
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,27 @@ class FrameDataset:
         self._episodes = episodes
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """Open a whole frames artefact. Raises `LapaError` that names the artefact or the shard that is at fault."""
-        artefact = open_artefact(path, "frames")
-        shards = shard_paths(path)
+    def open(cls, where: Path | str) -> Self:
+        """Open a whole frames artefact: a local path, or a URI of any filesystem that pyarrow or fsspec knows.
+
+        Raises `LapaError` that names the artefact or the shard that is at fault.
+        """
+        folder = locate(where)
+        artefact = open_artefact(folder, "frames")
+        shards = shard_paths(folder)
         if not shards:
-            raise LapaError(f"{path}: holds no shards (*.parquet); record it again.")
+            raise LapaError(f"{folder}: holds no shards (*.parquet); record it again.")
         info, episodes = read_shards(shards)
         return cls(artefact, info, episodes)
+
+    def __len__(self) -> int:
+        """Number of episodes."""
+        return len(self._episodes)
+
+    @property
+    def name(self) -> str:
+        """What the user calls it."""
+        return str(self.artefact)
 
     @property
     def episode_ids(self) -> list[int]:
@@ -77,13 +92,25 @@ class FrameDataset:
         """Sum of the raw rewards of an episode."""
         return self._episodes[episode_id].total_reward
 
+    def policy(self, episode_id: int) -> str:
+        """Who played the episode: `random`, `agent …` or another name that its recorder gave."""
+        return self._episodes[episode_id].policy
+
+    def rows(self, episode_id: int) -> EpisodeRows:
+        """Where the episode lies, and its small columns by emulator frame."""
+        return self._episodes[episode_id]
+
+    def split(self, *fractions: float) -> tuple[list[int], ...]:
+        """Episode ids in parts of about `fractions`, such as 0.9, 0.1 or 0.8, 0.1, 0.1; see `splits.split_parts`."""
+        return split_parts(self._episodes, fractions)
+
     def steps(self, episode_id: int) -> StepTable:
         """The episode by steps."""
         rows = self._episodes[episode_id]
-        columns, last, ram = rows.columns, _last_frames(rows.columns["step"]), rows.ram()
+        columns, last, ram = rows.columns, rows.picture_ends, rows.ram()
         return StepTable(
             actions=columns["action"][last[1:]],
-            executed_actions=_most_executed(columns),
+            executed_actions=_most_executed(columns, last),
             rewards=_sum_by_step(columns)[1:],
             lives=columns["lives"][last],
             ram=None if ram is None else ram[last],
@@ -91,38 +118,19 @@ class FrameDataset:
             truncated=columns["truncated"][last[1:]],
         )
 
+    def decoder(self, composite: Composite = "max4") -> PictureDecoder:
+        """Reads composites of parts of episodes."""
+        return PictureDecoder(self.info, self._episodes, composite)
+
     def composites(self, episode_id: int, composite: Composite = "max4") -> Screen:
         """Composites uint8 [T+1, *info.screen_shape]; 0 is the reset frame, t+1 that of step t."""
-        compositor = compositor_for(self.info.palette, composite)
         pictures = np.empty((self.num_steps(episode_id) + 1, *self.info.screen_shape), dtype=np.uint8)
-        for picture, screens in zip(pictures, self._by_step(self._episodes[episode_id]), strict=True):
-            picture[:] = compositor(screens)
+        self.decoder(composite).decode(episode_id, 0, pictures)
         return pictures
 
     def screens(self, episode_id: int) -> Screen:
         """Every emulator frame, uint8 [number of frames, *info.screen_shape]."""
-        return np.concatenate(list(self._by_step(self._episodes[episode_id])))
-
-    def _by_step(self, rows: EpisodeRows) -> Iterator[Screen]:
-        """Yield the screens uint8 [n, *info.screen_shape] of each step, the reset first; views wherever possible."""
-        ends = iter(_last_frames(rows.columns["step"]) + 1)
-        end: int | None = next(ends)
-        begun: list[Screen] = []
-        position = 0
-        for group in rows.screens():
-            screens = group.reshape(-1, *self.info.screen_shape)
-            start = 0
-            while end is not None and end <= position + len(screens):
-                part = screens[start : end - position]
-                yield np.concatenate([*begun, part]) if begun else part
-                start, end, begun = end - position, next(ends, None), []
-            begun.append(screens[start:])
-            position += len(screens)
-
-
-def _last_frames(steps: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Row of the last frame of each step, the reset first."""
-    return np.flatnonzero(np.diff(steps, append=steps[-1] + 1))
+        return np.concatenate(list(self._episodes[episode_id].screens())).reshape(-1, *self.info.screen_shape)
 
 
 def _sum_by_step(columns: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
@@ -130,9 +138,9 @@ def _sum_by_step(columns: dict[str, NDArray[Any]]) -> NDArray[np.float32]:
     return np.add.reduceat(columns["reward"], starts).astype(np.float32)
 
 
-def _most_executed(columns: dict[str, NDArray[Any]]) -> NDArray[np.int8]:
+def _most_executed(columns: dict[str, NDArray[Any]], last: NDArray[np.int64]) -> NDArray[np.int8]:
     """The action executed on most frames of each step, the earliest of equals."""
-    executed, last = columns["executed_action"], _last_frames(columns["step"])
+    executed = columns["executed_action"]
     chosen = np.empty(len(last) - 1, dtype=np.int8)
     for index, (start, stop) in enumerate(zip(last[:-1] + 1, last[1:] + 1, strict=True)):
         frames = executed[start:stop].tolist()

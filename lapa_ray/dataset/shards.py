@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,19 +22,29 @@ from numpy.typing import NDArray
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import TEMPORARY_PREFIX
 from lapa_ray.core.frames import NO_ACTION, GameInfo
+from lapa_ray.core.locations import Location
 from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, read_metadata
 
 _ALIKE = ("game", "action_meanings", "height", "width", "channels", "frame_skip", "sticky_probability", "unknown")
 """What the shards of one dataset have in common, beside the palette."""
 
 
+OPENING_THREADS = 4
+PIECE_BYTES = 2**20
+"""Screens are handed on in pieces of about this size, which stay in a core's cache."""
+LEAST_PAGE_HEADER = 17
+"""Bytes that Parquet's header of a page takes at least (Thrift's compact protocol)."""
+
+
 @dataclass(frozen=True)
 class EpisodeRows:
-    """An episode in a shard: the row groups that hold it, and its small columns (each [number of frames])."""
+    """An episode in a shard: its row groups and how many rows each has, its small columns ([number of frames])."""
 
-    shard: Path
+    shard: Path | Location
     row_groups: tuple[int, ...]
+    group_rows: tuple[int, ...]
     columns: dict[str, NDArray[Any]]
+    policy: str
 
     @property
     def num_frames(self) -> int:
@@ -55,27 +67,51 @@ class EpisodeRows:
             table = _read(file, ["ram"], self.row_groups)
         return None if table.column("ram").null_count else _fixed_bytes(table, "ram")
 
-    def screens(self) -> Iterator[NDArray[np.uint8]]:
-        """Yield the screens uint8 [n, height × width × channels] of each row group in turn, n ≤ 512, without a copy."""
+    @cached_property
+    def picture_ends(self) -> NDArray[np.int64]:
+        """Row of the last frame of each step, int64 [T+1], the reset first."""
+        steps = self.columns["step"]
+        return np.flatnonzero(np.diff(steps, append=steps[-1] + 1))
+
+    @property
+    def group_starts(self) -> NDArray[np.int64]:
+        """The first picture whose frames lie in each row group or later, ascending."""
+        first_rows = np.concatenate([[0], self.picture_ends[:-1] + 1])
+        return np.unique(np.searchsorted(first_rows, np.cumsum([0, *self.group_rows[:-1]])))
+
+    def screens(self, first: int = 0, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
+        """Yield the screens of rows `first` to `stop` (all), uint8 [n, height × width × channels], some at a time.
+
+        What was yielded is right once the iterator has come to its end: only then is damage known for certain.
+        """
+        stop = self.num_frames if stop is None else stop
         with _opened(self.shard) as file:
-            for group in self.row_groups:
-                yield _fixed_bytes(_read(file, ["screen"], [group]), "screen")
+            begin = 0
+            for group, rows in zip(self.row_groups, self.group_rows, strict=True):
+                if first < begin + rows and begin < stop:
+                    yield from _screens(file, group, max(first - begin, 0), min(stop - begin, rows))
+                begin += rows
 
 
-def shard_paths(folder: Path) -> list[Path]:
+AnyPath = TypeVar("AnyPath", bound=Path | Location)
+
+
+def shard_paths(folder: AnyPath) -> list[AnyPath]:
     """The shards of a folder, by name; half-written ones are passed over."""
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith(TEMPORARY_PREFIX))
+    found = [path for path in folder.glob("*.parquet") if not path.name.startswith(TEMPORARY_PREFIX)]
+    return cast("list[AnyPath]", sorted(found, key=lambda path: path.name))
 
 
-def read_shards(shards: list[Path]) -> tuple[GameInfo, dict[int, EpisodeRows]]:
+def read_shards(shards: Sequence[Path | Location]) -> tuple[GameInfo, dict[int, EpisodeRows]]:
     """The game and the episodes of `shards`, one or more.
 
     Raises `LapaError` naming the shard that is damaged, foreign, of another game or tells of an episode again.
     """
     infos = []
     episodes: dict[int, EpisodeRows] = {}
-    for shard in shards:
-        info, found = _read_shard(shard)
+    with ThreadPoolExecutor(OPENING_THREADS) as executor:
+        read = list(executor.map(_read_shard, shards))
+    for shard, (info, found) in zip(shards, read, strict=True):
         infos.append(info)
         if _differ(infos[0], info):
             raise LapaError(f"{shard}: recorded with another game or settings than {shards[0].name}; keep them apart.")
@@ -85,14 +121,14 @@ def read_shards(shards: list[Path]) -> tuple[GameInfo, dict[int, EpisodeRows]]:
     return infos[0], episodes
 
 
-def _read_shard(shard: Path) -> tuple[GameInfo, dict[int, EpisodeRows]]:
+def _read_shard(shard: Path | Location) -> tuple[GameInfo, dict[int, EpisodeRows]]:
     with _opened(shard) as file:
-        info, _ = read_metadata(file.schema_arrow, str(shard))
+        info, policy = read_metadata(file.schema_arrow, str(shard))
         sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
         table = _read(file, INDEX_COLUMNS, range(len(sizes)))
     columns = {name: _numpy(table, name) for name in INDEX_COLUMNS}
     episodes = {}
-    for rows in _runs(shard, columns, np.cumsum([0, *sizes])):
+    for rows in _runs(shard, columns, np.array(sizes), policy):
         _check_episode(rows, len(info.action_meanings))
         if (episode_id := int(rows.columns["episode_id"][0])) in episodes:
             raise LapaError(f"{shard}: the rows of episode {episode_id} lie apart; record it again.")
@@ -100,16 +136,18 @@ def _read_shard(shard: Path) -> tuple[GameInfo, dict[int, EpisodeRows]]:
     return info, episodes
 
 
-def _runs(shard: Path, columns: dict[str, NDArray[Any]], group_starts: NDArray[np.int64]) -> Iterator[EpisodeRows]:
+def _runs(
+    shard: Path | Location, columns: dict[str, NDArray[Any]], sizes: NDArray[np.int64], policy: str
+) -> Iterator[EpisodeRows]:
     """Yield the runs of rows of one episode; each must fill row groups of its own."""
-    ids = columns["episode_id"]
+    ids, group_starts = columns["episode_id"], np.cumsum([0, *sizes])
     bounds = np.unique([0, *(np.flatnonzero(np.diff(ids)) + 1), len(ids)])
     groups = np.searchsorted(group_starts, bounds)
     if not np.array_equal(group_starts[groups], bounds):
         raise LapaError(f"{shard}: a row group holds rows of several episodes; write it with lapa_ray's FrameWriter.")
     for (start, stop), (first, end) in zip(itertools.pairwise(bounds), itertools.pairwise(groups), strict=True):
         rows = {name: column[start:stop] for name, column in columns.items()}
-        yield EpisodeRows(shard, tuple(range(int(first), int(end))), rows)
+        yield EpisodeRows(shard, tuple(range(int(first), int(end))), tuple(sizes[first:end].tolist()), rows, policy)
 
 
 def _check_episode(rows: EpisodeRows, num_actions: int) -> None:
@@ -138,10 +176,13 @@ def _differ(one: GameInfo, other: GameInfo) -> bool:
 
 
 @contextmanager
-def _opened(shard: Path) -> Iterator[pq.ParquetFile]:
+def _opened(shard: Path | Location) -> Iterator[pq.ParquetFile]:
     """The open file; what Arrow says of it while it is read becomes a `LapaError` that names it."""
     try:
-        with pq.ParquetFile(shard, page_checksum_verification=True) as file:
+        is_remote = isinstance(shard, Location)
+        source = shard.open() if isinstance(shard, Location) else shard
+        # Remote reads are put together: there each costs a round trip.
+        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=is_remote) as file:
             yield file
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -164,12 +205,33 @@ def _numpy(table: pa.Table, name: str) -> NDArray[Any]:
     return (column.fill_null(NO_ACTION) if column.null_count else column).to_numpy()
 
 
+def _screens(file: pq.ParquetFile, group: int, first: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+    """Yield the screens of rows `first` to `stop` of a row group."""
+    column = file.schema_arrow.names.index("screen")
+    width, position = file.schema_arrow.field(column).type.byte_width, 0
+    metadata = file.metadata.row_group(group)
+    # One page alone is either right or missing; of several one may be passed over, which the count of rows tells.
+    excess = metadata.column(column).total_uncompressed_size - metadata.num_rows * width
+    may_leave_early = 0 <= excess < 2 * LEAST_PAGE_HEADER
+    pieces = file.iter_batches(max(PIECE_BYTES // width, 1), row_groups=[group], columns=["screen"], use_threads=False)
+    for piece in pieces:
+        begin, position = position, position + len(piece)
+        if first < position and begin < stop:
+            yield _bytes_of(piece.column(0))[max(first - begin, 0) : stop - begin]
+        if position >= stop and may_leave_early:
+            return
+    if position != metadata.num_rows:
+        raise pa.ArrowInvalid(f"{position} rows, where its footer says {metadata.num_rows}")
+
+
 def _fixed_bytes(table: pa.Table, name: str) -> NDArray[np.uint8]:
     """A fixed-size-binary column as uint8 [rows, size], without a copy where it is one chunk."""
-    column = table.column(name)
-    size = column.type.byte_width
-    chunks = [
-        np.frombuffer(chunk.buffers()[1], dtype=np.uint8, count=len(chunk) * size, offset=chunk.offset * size)
-        for chunk in column.chunks
-    ]
-    return (chunks[0] if len(chunks) == 1 else np.concatenate(chunks)).reshape(-1, size)
+    chunks = [_bytes_of(chunk) for chunk in table.column(name).chunks]
+    return chunks[0] if len(chunks) == 1 else np.concatenate(chunks)
+
+
+def _bytes_of(array: pa.Array) -> NDArray[np.uint8]:
+    """A fixed-size-binary array as uint8 [rows, size], without a copy."""
+    size = array.type.byte_width
+    flat = np.frombuffer(array.buffers()[1], dtype=np.uint8, count=len(array) * size, offset=array.offset * size)
+    return flat.reshape(-1, size)

@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from lapa_ray.core.errors import LapaError
 
 
-def split_episodes(episode_ids: Iterable[int], held_out: float) -> tuple[list[int], list[int]]:
-    """Train and held-out ids, each ascending and not empty.
+def split_parts(episode_ids: Iterable[int], fractions: Sequence[float]) -> tuple[list[int], ...]:
+    """Ids in as many parts as there are `fractions`, which add up to 1; each part ascending and not empty.
 
-    The held-out 10 % lie inside the held-out 20 %. A part that would be empty takes the episode nearest to it.
-    Raises `LapaError` below two episodes.
+    The parts lie along [0, 1) from its end: of 0.8, 0.1, 0.1 the last is below 0.1 and the second below 0.2, so the
+    last is what 0.9, 0.1 hold out, and the last two together what 0.8, 0.2 do. A part that would be empty takes the
+    episode nearest to it. Raises `LapaError` if there are fewer episodes than parts, `ValueError` for other fractions.
     """
-    ids = sorted(set(episode_ids))
-    if len(ids) < 2:
+    if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1):
+        raise ValueError(f"fractions {tuple(fractions)}: should be positive and add up to 1")
+    ranked = sorted(set(episode_ids), key=position)
+    if len(ranked) < len(fractions):
         raise LapaError(
-            f"the dataset has {len(ids)} episode{'' if len(ids) == 1 else 's'}; a split by episode needs at least 2: "
-            "record more (record --num_episodes)."
+            f"the dataset has {len(ranked)} episode{'' if len(ranked) == 1 else 's'}; a split by episode needs at "
+            f"least {len(fractions)}: record more (record --num_episodes)."
         )
-    ranked = sorted(ids, key=_position)
-    count = sum(_position(episode) < held_out for episode in ranked)
-    count = min(max(count, 1), len(ids) - 1)
-    return sorted(ranked[count:]), sorted(ranked[:count])
+    bounds = [0, *_bounds(ranked, list(fractions)), len(ranked)]
+    parts = [sorted(ranked[start:stop]) for start, stop in pairwise(bounds)]
+    return tuple(reversed(parts))
 
 
-def _position(episode_id: int) -> float:
+def split_episodes(episode_ids: Iterable[int], held_out: float) -> tuple[list[int], list[int]]:
+    """Train and held-out ids, each ascending and not empty: `split_parts` of 1 − `held_out`, `held_out`."""
+    train, held = split_parts(episode_ids, (1 - held_out, held_out))
+    return train, held
+
+
+def position(episode_id: int) -> float:
     """Where the episode stands in [0, 1): uniform over ids, the same for ever."""
     return int.from_bytes(hashlib.blake2b(str(episode_id).encode(), digest_size=8).digest()) / 2**64
+
+
+def _bounds(ranked: list[int], fractions: list[float]) -> list[int]:
+    """How many episodes lie below each threshold, ascending; every part between them has one at least."""
+    bounds: list[int] = []
+    for parts_below in range(1, len(fractions)):
+        threshold = math.fsum(fractions[-parts_below:])
+        count = sum(position(episode) < threshold for episode in ranked)
+        parts_above = len(fractions) - parts_below
+        bounds.append(min(max(count, bounds[-1] + 1 if bounds else 1), len(ranked) - parts_above))
+    return bounds
