@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
 from jsonargparse import ArgumentError, ArgumentParser
 from pydantic import ValidationError
 
 from lapa_ray.core.config import AnyConfig, Config
-from lapa_ray.core.config_file import check_config_file
+from lapa_ray.core.config_file import check_config_file, check_keys
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.help_text import help_text
 from lapa_ray.core.options import closest, groups_of, options_of
@@ -49,6 +50,7 @@ def parse_config(
 
 def _parse(model: type[AnyConfig], arguments: Sequence[str], prog: str) -> AnyConfig:
     _check_options(model, arguments)
+    _check_groups(model, arguments)
     parser = parser_for(model, prog)
     parsed = parser.parse_args(spell_out_flags(model, _without_empty_files(model, arguments)))
     fields = {name: value for name, value in parser.instantiate(parsed).items() if name != "config"}
@@ -77,6 +79,28 @@ def _check_options(model: type[Config], arguments: Sequence[str]) -> None:
         if argument.startswith("--") and name not in known and not below_open:
             hint = closest(name, known)
             raise LapaError(f"--{name}: there is no such option{f'; did you mean --{hint}?' if hint else '.'}")
+
+
+def _check_groups(model: type[Config], arguments: Sequence[str]) -> None:
+    """Raise `LapaError` unless what is given for a group as a whole, such as --ray "{num_cpus: 4}", is just that."""
+    groups = {f"--{group.path}": group for group in groups_of(model) if group.path}
+    for argument, following in zip(arguments, [*arguments, "--"][1:], strict=True):
+        option, equals, value = argument.partition("=")
+        if option not in groups or (not equals and following.startswith("--")):
+            continue
+        group = groups[option]
+        content = _as_yaml(value if equals else following)
+        if not isinstance(content, Mapping):
+            example = next(path for path in options_of(model) if path.startswith(f"{group.path}."))
+            raise LapaError(f"{option}: stands for several options; give one of them, such as --{example}.")
+        check_keys(content, model, f"{option}: ", group.path)
+
+
+def _as_yaml(text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
 
 
 def _without_empty_files(model: type[Config], arguments: Sequence[str]) -> list[str]:

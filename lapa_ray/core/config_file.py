@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -23,12 +24,21 @@ def check_config_file(path: Path, model: type[Config]) -> bool:
         return False
     if not isinstance(content, Mapping):
         raise LapaError(f"--config {path}: should hold lines of the form KEY: VALUE.")
-    known = set(options_of(model)) | {group.path for group in groups_of(model)}
-    for key in _keys(content, model):
-        if key not in known:
-            hint = closest(key, known - {""})
-            raise LapaError(f"--config {path}: there is no option {key}{f'; did you mean {hint}?' if hint else '.'}")
+    check_keys(content, model, f"--config {path}: ")
     return bool(content)
+
+
+def check_keys(content: Mapping[Any, Any], model: type[Config], where: str, group: str = "") -> None:
+    """Raise `LapaError`, which begins with `where`, unless `content` holds options of `group` of `model` alone."""
+    groups = {each.path for each in groups_of(model)} - {""}
+    known = groups | set(options_of(model))
+    for key, value in _items(content, model, f"{group}." if group else ""):
+        if key not in known:
+            hint = closest(key, known)
+            raise LapaError(f"{where}there is no option {key}{f'; did you mean {hint}?' if hint else '.'}")
+        if key in groups and not isinstance(value, Mapping):
+            given = "nothing" if value is None else json.dumps(value, default=str).strip('"')
+            raise LapaError(f"{where}{key} should hold lines of the form KEY: VALUE below it; got {given}.")
 
 
 def _load(path: Path) -> Any:
@@ -43,11 +53,11 @@ def _load(path: Path) -> Any:
         raise LapaError(f"--config {path}{where}: is not valid YAML ({problem}).") from error
 
 
-def _keys(content: Mapping[Any, Any], model: type[Config], prefix: str = "") -> Iterator[str]:
-    """Dotted paths of the keys in `content`, down to the options of `model`; below a dictionary option all goes."""
+def _items(content: Mapping[Any, Any], model: type[Config], prefix: str) -> Iterator[tuple[str, Any]]:
+    """Dotted paths and values in `content`, down to the options of `model`; below a dictionary option all goes."""
     options = options_of(model)
     for name, value in content.items():
         path = f"{prefix}{name}"
-        yield path
+        yield path, value
         if isinstance(value, Mapping) and path not in options:
-            yield from _keys(value, model, f"{path}.")
+            yield from _items(value, model, f"{path}.")

@@ -45,10 +45,15 @@ def test_dotted_overrides_beat_the_file_that_beats_the_defaults(yaml):
     assert config.wandb.mode == "offline"
 
 
-@pytest.mark.parametrize("text", ["", "# only a comment\n", "{}\n", "null\n"])
+@pytest.mark.parametrize("text", ["", "# only a comment\n", "{}\n", "null\n", "ray: {}\n"])
 def test_a_file_without_differences_is_right(yaml, text):
     assert parse("--config", yaml(text)) == parse()
     assert parse(f"--config={yaml(text)}") == parse()
+
+
+def test_a_group_may_be_given_whole():
+    assert parse("--network", "{dropout: 0.5}").network.dropout == 0.5
+    assert parse("--network={dropout: 0.5}", "--network.widths=[3]").network.widths == (3,)
 
 
 def test_an_option_that_begins_like_config_is_another_option():
@@ -86,6 +91,15 @@ def test_bare_flags_mean_true():
         (["--max_norm", "-2"], "--max_norm: should be FLOAT or null with x > 0; got -2."),
         (["--resume", "perhaps"], "--resume: should be true|false; got perhaps."),
         (["--low", "11"], "low: should be at most high (10); got 11"),
+        (["--ray", "5"], "--ray: stands for several options; give one of them, such as --ray.num_cpus."),
+        (["--ray=[1, 2]"], "--ray: stands for several options; give one of them, such as --ray.num_cpus."),
+        (["--ray="], "--ray: stands for several options; give one of them, such as --ray.num_cpus."),
+        (["--ray"], "--ray: needs a value."),
+        (
+            ["--network", "none.yaml"],
+            "--network: stands for several options; give one of them, such as --network.learning_rate.",
+        ),
+        (["--network", "{droput: 7}"], "--network: there is no option network.droput; did you mean network.dropout?"),
         (["--network", "{dropout: 7}"], "--network.dropout: should be FLOAT with 0 ≤ x ≤ 1; got 7."),
     ],
 )
@@ -110,6 +124,12 @@ def test_a_long_wrong_value_is_shortened():
         ("netwrok:\n  dropout: 0.3\n", "there is no option netwrok; did you mean network?"),
         ("- a\n- b\n", "should hold lines of the form KEY: VALUE."),
         ("just words\n", "should hold lines of the form KEY: VALUE."),
+        ("ray: 5\n", "ray should hold lines of the form KEY: VALUE below it; got 5."),
+        ("ray: [1, 2]\n", "ray should hold lines of the form KEY: VALUE below it; got [1, 2]."),
+        ("ray:\nnum_steps: 5\n", "ray should hold lines of the form KEY: VALUE below it; got nothing."),
+        ("network: words\n", "network should hold lines of the form KEY: VALUE below it; got words."),
+        ("network: false\n", "network should hold lines of the form KEY: VALUE below it; got false."),
+        ("5: 3\n", "there is no option 5."),
     ],
 )
 def test_a_wrong_key_in_a_file_is_named_with_the_file(yaml, text, message):
