@@ -17,6 +17,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "train-dqn": ("train_dqn", "Play with Ray actors and train a DQN agent from one shared replay buffer"),
     "record": ("record", "Play episodes with an agent and record every emulator frame"),
     "import-frames": ("import_frames", "Turn PNG folders, videos or NumPy files into a frame dataset"),
+    "export-frames": ("export_frames", "Turn a frame dataset into PNG folders, videos or NumPy files"),
     "train-vqvae": ("train_vqvae", "Learn discrete codes of what changes between two frames"),
     "extract": ("extract", "Turn a frame dataset into codes"),
     "train-world-model": ("train_world_model", "Learn the dynamics of the game on codes"),

@@ -28,7 +28,9 @@ from lapa_ray.core.files import TEMPORARY_PREFIX, write_json
 if TYPE_CHECKING:
     from lapa_ray.core.locations import Location
 
-Kind = Literal["agent", "frames", "vqvae", "codes", "world_model", "evaluation", "control_map", "sweep", "report"]
+Kind = Literal[
+    "agent", "frames", "vqvae", "codes", "world_model", "evaluation", "control_map", "sweep", "report", "export"
+]
 SCHEMA_VERSIONS: dict[str, int] = {
     "agent": 1,
     "frames": 1,
@@ -39,6 +41,7 @@ SCHEMA_VERSIONS: dict[str, int] = {
     "control_map": 1,
     "sweep": 1,
     "report": 1,
+    "export": 1,
 }
 MANIFEST = "manifest.json"
 RUN = "run.json"
@@ -360,7 +363,7 @@ def _finite(figures: Mapping[str, float | int | str | None]) -> dict[str, float 
 def _expected(kind: Kind | None) -> str:
     makers = {
         "agent": "an agent (made by train-dqn)",
-        "frames": "a frame dataset (made by record or train-dqn)",
+        "frames": "a frame dataset (made by record, train-dqn or import-frames)",
         "vqvae": "a VQ-VAE (made by train-vqvae)",
         "codes": "codes (made by extract)",
         "world_model": "a world model (made by train-world-model)",
