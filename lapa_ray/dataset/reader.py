@@ -6,6 +6,7 @@ group at a time when they are asked for.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -63,6 +64,7 @@ class FrameDataset:
         if not shards:
             raise LapaError(f"{folder}: holds no shards (*.parquet); record it again.")
         info, episodes = read_shards(shards)
+        _check_counts(artefact, episodes)
         return cls(artefact, info, episodes)
 
     def __len__(self) -> int:
@@ -131,6 +133,23 @@ class FrameDataset:
     def screens(self, episode_id: int) -> Screen:
         """Every emulator frame, uint8 [number of frames, *info.screen_shape]."""
         return np.concatenate(list(self._episodes[episode_id].screens())).reshape(-1, *self.info.screen_shape)
+
+
+def _check_counts(artefact: Artefact, episodes: Mapping[int, EpisodeRows]) -> None:
+    """Raise `LapaError` unless the shards hold as much as the manifest says: one may be lost, or be another's."""
+    counts = {
+        "num_episodes": len(episodes),
+        "num_shards": len({str(rows.shard) for rows in episodes.values()}),
+        "num_steps": sum(rows.num_steps for rows in episodes.values()),
+        "num_frames": sum(rows.num_frames for rows in episodes.values()),
+    }
+    said = artefact.manifest.figures
+    for name, count in counts.items():
+        if said.get(name, count) != count:
+            raise LapaError(
+                f"{artefact}: its shards hold {count:,} {name.removeprefix('num_')}, but its manifest says "
+                f"{said[name]:,}; restore what is missing or foreign from a copy, or record it again."
+            )
 
 
 def _sum_by_step(columns: dict[str, NDArray[Any]]) -> NDArray[np.float32]:

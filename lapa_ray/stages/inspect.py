@@ -1,15 +1,24 @@
-"""`inspect`: any artefact directory → what it is, whether it is whole, size, parents and figures. Writes nothing."""
+"""`inspect`: any artefact directory → what it is, whether it is whole, size, parents and figures; frames in detail.
+
+Writes nothing into the directory.
+"""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from lapa_ray.core.artefact import MANIFEST, RUN, Artefact, Run, open_artefact, read_run
+from lapa_ray.core.artefact import MANIFEST, RUN, Artefact, Manifest, Run, open_artefact, read_run
 from lapa_ray.core.config import Config
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.progress import Progress
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.dataset.verification import verify
+from lapa_ray.evaluation.frame_overview import episode_sheet, overview
+from lapa_ray.evaluation.images import write_png
 
 
 class InspectConfig(Config):
@@ -17,6 +26,10 @@ class InspectConfig(Config):
 
     path: Path
     """Artefact directory; `lapa-ray inspect DIR` does as well."""
+    verify: bool = False
+    """Of frames: read every row and page of every shard."""
+    contact_sheet: Path | None = None
+    """Of frames: PNG file to write, with pictures from the least to the best episode, a row each."""
 
 
 CONFIG = InspectConfig
@@ -28,11 +41,56 @@ def run(config: InspectConfig) -> None:
     if not path.is_dir():
         raise LapaError(f"{path}: no such directory.")
     if (path / MANIFEST).exists():
-        _print_whole(open_artefact(path))
+        artefact = open_artefact(path)
+        _check_options(config, artefact.manifest)
+        _print_whole(artefact)
+        if artefact.manifest.kind == "frames":
+            _print_frames(FrameDataset.open(path), config)
     elif (path / RUN).exists():
-        _print_unfinished(path, read_run(path))
+        run = read_run(path)
+        _check_options(config, run)
+        _print_unfinished(path, run)
     else:
         raise LapaError(f"{path}: holds no artefact ({MANIFEST} and {RUN} are missing).{_artefacts_inside(path)}")
+
+
+def _check_options(config: InspectConfig, run: Run) -> None:
+    """Raise `LapaError` for what only whole frames can be asked."""
+    sheet = config.contact_sheet
+    whole_frames = run.kind == "frames" and isinstance(run, Manifest)
+    for option, given in (("--verify", config.verify), ("--contact_sheet", sheet)):
+        if given and not whole_frames:
+            state = "" if isinstance(run, Manifest) else " unfinished"
+            raise LapaError(f"{option}: is for whole frames; {config.path} holds{state} {run.kind}.")
+    if sheet is None:
+        return
+    if sheet.suffix.lower() != ".png":
+        raise LapaError(f"--contact_sheet {sheet}: is to be a PNG file; give a name that ends in .png.")
+    if sheet.resolve().is_relative_to(config.path.resolve()):
+        raise LapaError(f"--contact_sheet {sheet}: lies in the artefact, which is not to be altered; choose another.")
+
+
+def _print_frames(dataset: FrameDataset, config: InspectConfig) -> None:
+    console = Console()
+    for line in overview(dataset):
+        console.print(line, highlight=False, markup=False)
+    if config.contact_sheet is not None:
+        write_png(config.contact_sheet, episode_sheet(dataset))
+        console.print(f"contact sheet: {config.contact_sheet}", highlight=False, markup=False, soft_wrap=True)
+    if config.verify:
+        _verify(dataset)
+
+
+def _verify(dataset: FrameDataset) -> None:
+    num_frames = sum(dataset.rows(episode_id).num_frames for episode_id in dataset.episode_ids)
+    with Progress("inspect: verify", num_frames, "rows") as progress:
+        report = verify(dataset, progress.advance)
+    if len(report.faults) > 1:
+        print("\n".join(report.faults), file=sys.stderr)
+        raise LapaError(f"{dataset.name}: {len(report.faults)} faults, listed above; restore it, or record it again.")
+    if report.faults:
+        raise LapaError(report.faults[0])
+    print(f"verified: every row of {report.num_shards} shards ({report.num_frames:,}), with all checksums; no fault")
 
 
 def _print_whole(artefact: Artefact) -> None:

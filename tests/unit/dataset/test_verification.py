@@ -3,6 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
+from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.shards import shard_paths
 from lapa_ray.dataset.verification import verify
@@ -45,11 +46,12 @@ def test_damage_in_any_row_group_is_found_and_the_rest_is_read(dataset, column):
     assert sum(told) == report.num_frames
 
 
-def test_a_lost_shard_shows_in_the_counts(dataset):
+def test_a_lost_shard_shows_in_the_counts_already_when_it_is_opened(dataset):
     _, second = shard_paths(dataset.artefact.path)
     second.unlink()
-    report = verify(FrameDataset.open(dataset.artefact.path))
-    assert len(report.faults) == 4
-    assert report.faults[0] == (
-        f"{dataset.name}: 2 episodes, but its manifest says 4; restore what is missing from a copy, or record it again."
+    with pytest.raises(LapaError) as error:
+        FrameDataset.open(dataset.artefact.path)
+    assert str(error.value) == (
+        f"{dataset.name}: its shards hold 2 episodes, but its manifest says 4; "
+        "restore what is missing or foreign from a copy, or record it again."
     )
