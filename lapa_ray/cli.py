@@ -5,13 +5,19 @@ from __future__ import annotations
 import difflib
 import errno
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from lapa_ray import __version__
+
+if TYPE_CHECKING:
+    from lapa_ray.core.config import Config
 
 STAGES: dict[str, tuple[str, str]] = {
     "train-dqn": ("train_dqn", "Play with Ray actors and train a DQN agent from one shared replay buffer"),
@@ -52,30 +58,75 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run_stage(name: str, arguments: list[str]) -> int:
-    from lapa_ray.core.artefact import withdrawn_if_refused
-    from lapa_ray.core.command_line import parse_config
-    from lapa_ray.core.config import StageConfig
-    from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
+    with _ended_by_ctrl_c(name):
+        from lapa_ray.core.artefact import withdrawn_if_barren
+        from lapa_ray.core.command_line import parse_config
+        from lapa_ray.core.config import StageConfig
+        from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
 
-    stage = import_module(f"lapa_ray.stages.{STAGES[name][0]}")
+        stage = import_module(f"lapa_ray.stages.{STAGES[name][0]}")
+    config = None
     try:
         arguments = _positional(name, arguments)
         config = parse_config(stage.CONFIG, arguments, prog=f"lapa-ray {name}", summary=f"{STAGES[name][1]}.")
-        with withdrawn_if_refused(config.out) if isinstance(config, StageConfig) else nullcontext():
+        with withdrawn_if_barren(config.out) if isinstance(config, StageConfig) else nullcontext():
             stage.run(config)
     except AlreadyWholeError as whole:
         print(whole)
     except LapaError as error:
         return _fail(f"lapa-ray {name}: {error}")
-    except (StoppedError, KeyboardInterrupt) as stopped:
-        print(f"lapa-ray {name}: {str(stopped) or 'stopped.'}", file=sys.stderr)
-        return EXIT_STOPPED
+    except StoppedError as stopped:
+        return _stopped(name, str(stopped))
+    except KeyboardInterrupt:
+        return _stopped(name, f"stopped{_how_to_go_on(name, config)}.")
     except OSError as error:
         if error.errno not in WAYS_OUT:
             raise
         what = f"{error.strerror}: {error.filename or 'the output directory'}"
         return _fail(f"lapa-ray {name}: {what}; nothing finished was harmed. {WAYS_OUT[error.errno]}.")
     return 0
+
+
+@contextmanager
+def _ended_by_ctrl_c(name: str) -> Iterator[None]:
+    """End the process at a Ctrl-C inside the block, where nothing has begun and libraries load.
+
+    As an exception some of them would take it for a missing module, and go on without it.
+    """
+
+    def end(_signal: int, _frame: object) -> None:
+        sys.stdout.flush()
+        os._exit(_stopped(name, "stopped."))
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _how_to_go_on(name: str, config: Config | None) -> str:
+    """What a Ctrl-C that no stage took for a request leaves, and what to do with it."""
+    from lapa_ray.core.artefact import is_unfinished
+    from lapa_ray.core.config import StageConfig
+
+    if name == "demo":
+        return "; the same command goes on where it was"
+    if not isinstance(config, StageConfig):
+        return ""
+    if is_unfinished(config.out):
+        return "; give the same command with --resume to continue"
+    return (
+        "" if config.out.exists() and any(config.out.iterdir()) else "; nothing was made yet, so nothing is left of it"
+    )
+
+
+def _stopped(name: str, message: str) -> int:
+    print(f"lapa-ray {name}: {message}", file=sys.stderr, flush=True)
+    return EXIT_STOPPED
 
 
 def _no_such_command(name: str) -> str:

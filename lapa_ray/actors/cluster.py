@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +22,11 @@ import ray
 from lapa_ray.actors.faults import worker_faults_named
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.stop import stop_on_signal
 
 CONNECT_TIMEOUT_S = 5.0
 RESOURCE_LINE_PERIOD_S = 30.0
+STARTING = "Stopping once Ray has started (again to stop at once) ..."
 LOCAL_ADDRESSES = {"", "local"}
 
 
@@ -38,15 +42,36 @@ def ray_session(config: RayConfig) -> Iterator[None]:
             yield
         return
     address = cluster_address()
+    handler = signal.getsignal(signal.SIGTERM)
     try:
-        if address is None:
-            _start_local(config)
-        else:
-            _connect(address)
+        with _ctrl_c_waits():
+            if address is None:
+                _start_local(config)
+            else:
+                _connect(address)
+        if handler != signal.SIG_DFL:
+            _handle_sigterm(handler)
         with worker_faults_named():
             yield
     finally:
         ray.shutdown()
+        _handle_sigterm(handler)
+
+
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Let Ctrl-C wait until Ray is up: one that has half started cannot be stopped whole."""
+    is_handled = signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    with nullcontext() if is_handled else stop_on_signal(signal.SIGINT, said=STARTING) as stop:
+        yield
+    if stop:
+        raise KeyboardInterrupt
+
+
+def _handle_sigterm(handler: Any) -> None:
+    """Take back what Ray made of SIGTERM, which ends the process: a stage saves a checkpoint first."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def cluster_address() -> str | None:

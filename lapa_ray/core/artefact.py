@@ -183,15 +183,15 @@ class Draft:
 
 
 @contextmanager
-def withdrawn_if_refused(path: Path) -> Iterator[None]:
-    """Take back, on a `LapaError` inside the block, a run that began in it at `path` and made nothing yet.
+def withdrawn_if_barren(path: Path) -> Iterator[None]:
+    """Take back, on a `LapaError` or Ctrl-C inside the block, a run that began in it at `path` and made nothing yet.
 
     Bad input that shows only after `Draft.begin`, such as a GPU that Ray does not have, so writes nothing either.
     """
     folder_stood, run_stood = path.exists(), (path / RUN).exists()
     try:
         yield
-    except LapaError:
+    except (LapaError, KeyboardInterrupt):
         if not run_stood and _is_barren(path):
             shutil.rmtree(path)
             if folder_stood:
@@ -199,10 +199,19 @@ def withdrawn_if_refused(path: Path) -> Iterator[None]:
         raise
 
 
+def is_unfinished(path: Path) -> bool:
+    """Whether a run lies at `path` that could be resumed."""
+    return (path / RUN).exists() and not (path / MANIFEST).exists()
+
+
 def _is_barren(path: Path) -> bool:
-    """Whether a run lies at `path` that made nothing: no file but `run.json` (of runs inside it too) has content."""
-    files = [file for file in path.rglob("*") if file.is_file() and file.stat().st_size]
-    return (path / RUN).exists() and all(file.name in {RUN, RUN_SECONDS} for file in files)
+    """Whether a run lies at `path` that made nothing.
+
+    No file has content but `run.json` (of runs inside it too) and what is hidden: bookkeeping, half-written files.
+    """
+    files = [file.relative_to(path) for file in path.rglob("*") if file.is_file() and file.stat().st_size]
+    made = [file for file in files if file.name != RUN and not any(part.startswith(".") for part in file.parts)]
+    return is_unfinished(path) and not made
 
 
 def identity_hash(kind: str, identity_config: Mapping[str, Any], parents: Mapping[str, Artefact]) -> str:

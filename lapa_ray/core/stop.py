@@ -8,12 +8,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+SAVING = "Stopping: saving a checkpoint (again to stop at once) ..."
+
 
 class StopRequest:
     """Set by the first Ctrl-C or SIGTERM; the second one interrupts at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, said: str = SAVING) -> None:
         self._event = threading.Event()
+        self._said = said
 
     def __bool__(self) -> bool:
         return self._event.is_set()
@@ -26,17 +29,20 @@ class StopRequest:
         if self._event.is_set():
             raise KeyboardInterrupt
         self._event.set()
-        print("\nStopping: saving a checkpoint (again to stop at once) ...", file=sys.stderr, flush=True)
+        print(f"\n{self._said}", file=sys.stderr, flush=True)
 
 
 @contextmanager
-def stop_on_signal() -> Iterator[StopRequest]:
-    """Handle SIGINT and SIGTERM as a `StopRequest` inside the block (only in the main thread, where signals arrive)."""
-    request = StopRequest()
+def stop_on_signal(*signals: signal.Signals, said: str = SAVING) -> Iterator[StopRequest]:
+    """Handle `signals` (SIGINT and SIGTERM if none are given) as a `StopRequest` inside the block, and say so.
+
+    Only in the main thread, where signals arrive.
+    """
+    request = StopRequest(said)
     if threading.current_thread() is not threading.main_thread():
         yield request
         return
-    before = {name: signal.signal(name, request._handle) for name in (signal.SIGINT, signal.SIGTERM)}
+    before = {name: signal.signal(name, request._handle) for name in signals or (signal.SIGINT, signal.SIGTERM)}
     try:
         yield request
     finally:

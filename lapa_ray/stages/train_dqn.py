@@ -129,7 +129,7 @@ class Training:
     def __init__(self, config: TrainDqnConfig, draft: Draft, num_actions: int, frames_folder: Path | None) -> None:
         self._config, self._folder = config, draft.path.resolve()
         self._frames_folder = frames_folder.resolve() if frames_folder is not None else None
-        self._blocks = EpisodeBlocks(self._folder / "episode_blocks.json")
+        self._blocks = EpisodeBlocks(self._folder / ".episode_blocks.json")
         self.checkpoints = Checkpoints(
             self._folder / "checkpoints",
             use_per=config.use_per,

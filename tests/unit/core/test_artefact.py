@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from lapa_ray.core import artefact as artefact_module
-from lapa_ray.core.artefact import Draft, check_same_parent, open_artefact, read_run, withdrawn_if_refused
+from lapa_ray.core.artefact import Draft, check_same_parent, open_artefact, read_run, withdrawn_if_barren
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
 from tests.support.configs import BakeConfig, NetworkConfig
 from tests.support.small_disk import fill, mounted_tmpfs
@@ -231,7 +231,7 @@ def refuse(config, *payload: str) -> None:
 
 
 def _refuse(config, payload):
-    with withdrawn_if_refused(config.out):
+    with withdrawn_if_barren(config.out):
         draft = Draft.begin(config, "vqvae")
         (draft.path / "metrics.jsonl").touch()
         for name in payload:
@@ -247,6 +247,33 @@ def test_a_run_that_is_refused_before_it_made_anything_is_taken_back(config):
     assert list(config.out.iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [{}, {"last.pt": "x"}])
+def test_a_ctrl_c_takes_back_what_made_nothing_too(config, content):
+    with pytest.raises(KeyboardInterrupt), withdrawn_if_barren(config.out):
+        raise KeyboardInterrupt(write(Draft.begin(config, "vqvae").path, content))
+    assert config.out.exists() == bool(content)
+
+
+def test_bookkeeping_and_half_written_files_are_nothing_made(config):
+    inner = config.model_copy(update={"out": config.out / "gameplay"})
+
+    def play():
+        Draft.begin(config, "agent")
+        write(Draft.begin(inner, "frames").path, {".tmp-block-000.parquet": "PAR1"})
+        write(config.out, {".episode_blocks.json": "{}", ".ray_train/session/log.txt": "x"})
+        raise LapaError("no memory")
+
+    with pytest.raises(LapaError, match="no memory"), withdrawn_if_barren(config.out):
+        play()
+    assert not config.out.exists()
+
+
+def write(folder: Path, content: dict[str, str]) -> None:
+    for name, text in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
 def test_a_run_that_made_something_or_stood_before_is_kept(config):
     refuse(config, "last.pt")
     assert set(files(config.out)) == {"run.json", "metrics.jsonl", "last.pt"}
@@ -257,13 +284,13 @@ def test_a_run_that_made_something_or_stood_before_is_kept(config):
 
 def test_a_folder_of_runs_is_not_taken_for_a_run(config):
     Draft.begin(config.model_copy(update={"out": config.out / "inner"}), "vqvae")
-    with pytest.raises(LapaError, match="holds something else"), withdrawn_if_refused(config.out):
+    with pytest.raises(LapaError, match="holds something else"), withdrawn_if_barren(config.out):
         Draft.begin(config, "vqvae")
     assert set(files(config.out)) == {"inner/run.json"}
 
 
 def test_another_error_leaves_the_run_to_be_looked_at(config):
-    with pytest.raises(ZeroDivisionError), withdrawn_if_refused(config.out):
+    with pytest.raises(ZeroDivisionError), withdrawn_if_barren(config.out):
         raise ZeroDivisionError(Draft.begin(config, "vqvae"))
     assert set(files(config.out)) == {"run.json"}
 

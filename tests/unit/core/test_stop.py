@@ -25,6 +25,15 @@ def test_the_handlers_of_before_are_back_after_the_block():
     assert [signal.getsignal(name) for name in (signal.SIGINT, signal.SIGTERM)] == before
 
 
+def test_what_is_handled_and_said_can_be_chosen(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    with stop_on_signal(signal.SIGINT, said="Soon ...") as stop:
+        assert signal.getsignal(signal.SIGTERM) == before
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop
+    assert capsys.readouterr().err == "\nSoon ...\n"
+
+
 def test_outside_the_main_thread_the_request_is_set_by_hand():
     seen = []
 
