@@ -10,8 +10,8 @@ from lapa_ray.evaluation.figures import Evaluation, Figure
 
 ONE_SEED = "Every model was trained once, with one seed: how far another seed would lie from it was not measured."
 ONE_POLICY = (
-    "The held-out episodes were played by the same policy in the same game as the training episodes; nothing is said "
-    "of other policies or games."
+    "The held-out episodes were played by the same policies in the same game as the training episodes; nothing is "
+    "said of other policies or games."
 )
 CHOSEN_BY_THEM = (
     "Of each model the checkpoint with the least loss on held-out episodes was kept, and these are among them: on "

@@ -129,6 +129,13 @@ class Chain:
             batch_size=config.batch_size,
         )
 
+    def agents_episodes(self) -> list[int]:
+        """Episodes that the agent played: a mix holds a planner's too, and that is no learned play."""
+        if self.agent is None:
+            return []
+        policy = f"agent {self.agent.identity}"
+        return [episode for episode in self.frames.episode_ids if self.frames.policy(episode) == policy]
+
     def environment(self) -> AtariEnvConfig:
         """The game as it was recorded; what an import does not tell is the default."""
         info = self.frames.info
@@ -179,7 +186,7 @@ def _returns(chain: Chain, config: EvaluateConfig, stop: StopRequest) -> tuple[l
     """Scores of the recorded episodes and of random play; both empty without an agent."""
     if chain.agent is None:
         return [], []
-    recorded = [chain.frames.episode_return(episode) for episode in chain.frames.episode_ids]
+    recorded = [chain.frames.episode_return(episode) for episode in chain.agents_episodes()]
     environment, random = AtariEnv(chain.environment()), []
     with Progress("evaluate: random play", config.num_random_episodes, "episodes") as progress:
         for number in range(config.num_random_episodes):
@@ -198,8 +205,10 @@ def _returns_group(chain: Chain, recorded: list[float], random: list[float], see
         f"All {len(recorded)} recorded episodes of the trained agent, which drew a share ε = {epsilon:g} of its "
         f"actions at random, and {len(random)} episodes of random play in the same game."
     )
-    cut = sum(bool(chain.frames.steps(episode).truncated[-1]) for episode in chain.frames.episode_ids)
+    cut = sum(bool(chain.frames.steps(episode).truncated[-1]) for episode in chain.agents_episodes())
     note = f"{cut} of the recorded episodes were cut off before the game was over." if cut else ""
+    if others := len(chain.frames.episode_ids) - len(recorded):
+        data += f" The other {others} recorded episodes are not the agent's and are not counted here."
     return returns_group(recorded, random, seed, data, note)
 
 
