@@ -25,10 +25,10 @@ from lapa_ray.dataset.plan import Plan, Span, batch_bounds, cut, in_order, make_
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.window import AHEAD, Slots, Window
 
-CHUNK_ITEMS = 512
-"""Items that are decoded together: four row groups of four frames a step."""
-MIN_WINDOW = 2
-"""Chunks that batches are drawn from, at the least."""
+CHUNK_ITEMS = (512, 256, 128, 64, 32)
+"""Items that are decoded together: four row groups of four frames a step, or fewer where memory is short."""
+GOOD_WINDOW, MIN_WINDOW = 8, 2
+"""Chunks that batches are drawn from: fewer than the first, and chunks are made smaller; the second at the least."""
 STRADDLED = 2
 """Chunks more than the window that one batch may touch: it closes some and opens others."""
 
@@ -93,15 +93,13 @@ class PictureStream:
         """
         self.draw, self._dataset = draw, dataset
         self.epoch = self.batch = 0
-        self._spans = _spans(dataset, episode_ids, draw.reach)
+        self._spans, self._capacity, self._num_chunks = _fit(dataset, episode_ids, draw, max_memory_gb)
         self.num_items = sum(span.count for span in self._spans)
         if self.num_items < draw.world_size:
             raise LapaError(
                 f"{dataset.name}: {self.num_items} sequences of {draw.length} pictures for {draw.world_size} workers; "
                 "record more, or use fewer."
             )
-        self._capacity = max([CHUNK_ITEMS, *(span.count for span in self._spans)]) + draw.reach
-        self._num_chunks = self._fit_window(max_memory_gb)
         self._slots = Slots(dataset.decoder(draw.composite), self._capacity)
         self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         self._window: Window | None = None
@@ -184,26 +182,35 @@ class PictureStream:
         bounds = batch_bounds(len(plan), len(self), self.draw.batch_size, drop_last=self.draw.drop_last)
         return Window(plan, bounds, self.batch, self.draw.reach, self._slots, self._executor)
 
-    def _fit_window(self, max_memory_gb: float) -> int:
-        """How many chunks to draw from."""
-        chunk_gb = self._capacity * float(np.prod(self._dataset.info.screen_shape)) / 1e9
-        num_chunks = int(max_memory_gb / chunk_gb) - AHEAD - STRADDLED
-        if num_chunks < MIN_WINDOW:
-            raise LapaError(
-                f"{self._dataset.name}: streaming needs {(MIN_WINDOW + AHEAD + STRADDLED) * chunk_gb:.2g} GB for "
-                f"pictures, more than max_memory_gb {max_memory_gb:g}; raise it."
-            )
-        return num_chunks
-
     def _identity(self) -> dict[str, Any]:
         """What decides the order."""
         items = hashlib.sha256(repr(self._spans).encode()).hexdigest()[:16]
         return asdict(self.draw) | {"window": self._num_chunks, "items": items}
 
 
-def _spans(dataset: FrameDataset, episode_ids: Sequence[int], reach: int) -> list[Span]:
-    return [
-        span
-        for episode in episode_ids
-        for span in cut(episode, dataset.num_steps(episode) + 1, dataset.rows(episode).group_starts, reach, CHUNK_ITEMS)
-    ]
+def _fit(
+    dataset: FrameDataset, episode_ids: Sequence[int], draw: Draw, max_memory_gb: float
+) -> tuple[list[Span], int, int]:
+    """Spans, pictures that a chunk takes at most, and the number of chunks to draw from, within the memory."""
+    room = max_memory_gb * 1e9 / dataset.info.screen_bytes
+    for chunk_items in CHUNK_ITEMS:
+        spans = [
+            span
+            for episode in episode_ids
+            for span in cut(episode, dataset.num_steps(episode) + 1, _starts(dataset, episode), draw.reach, chunk_items)
+        ]
+        capacity = max([chunk_items, *(span.count for span in spans)]) + draw.reach
+        window = int(room / capacity) - AHEAD - STRADDLED
+        if window >= GOOD_WINDOW:
+            break
+    if window < MIN_WINDOW:
+        least = (MIN_WINDOW + AHEAD + STRADDLED) * capacity * dataset.info.screen_bytes / 1e9
+        raise LapaError(
+            f"{dataset.name}: streaming needs {least:.2g} GB for pictures, more than max_memory_gb {max_memory_gb:g}; "
+            "raise it."
+        )
+    return spans, capacity, window
+
+
+def _starts(dataset: FrameDataset, episode_id: int) -> NDArray[np.int64]:
+    return dataset.rows(episode_id).group_starts

@@ -75,6 +75,18 @@ class Share:
     world_size: int = 1
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Which items an update takes: `items` as the loop draws them, int64 [batch], each once an epoch.
+
+    A task whose items come in an order of their own goes by `batch`, from 0, of `epoch`, from 0.
+    """
+
+    epoch: int
+    batch: int
+    items: NDArray[np.int64]
+
+
 class Task(Protocol):
     """What is trained: built in the worker that trains it."""
 
@@ -88,8 +100,8 @@ class Task(Protocol):
     def learning_rate(self, epoch: int, progress: float) -> float:
         """Step size of the next update, in epoch `epoch` from 0, with the share `progress` of all updates made."""
 
-    def loss(self, network: nn.Module, items: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
-        """Training loss of `items` by `network` (the model, perhaps wrapped), and what to log of it."""
+    def loss(self, network: nn.Module, turn: Turn) -> tuple[Tensor, dict[str, Tensor]]:
+        """Training loss of an update's items by `network` (the model, perhaps wrapped), and what to log of it."""
 
     def validate(self, tick: Callable[[float], None]) -> Figures:
         """Figures over the whole validation split, `loss` among them (less is better); asked of rank 0 alone.
@@ -157,7 +169,7 @@ class Fit:
     def __init__(self, name: str, config: FitSpec, task: Task, folder: Path, share: Share) -> None:
         """Raises `LapaError` if there are fewer items than a batch takes, or the checkpoint in `folder` is damaged."""
         self._name, self._config, self._task, self._folder, self._share = name, config, task, folder, share
-        self._batch = max(1, config.training.batch_size // share.world_size)
+        self._batch = batch_size(config.training, share)
         num_items = int(_agree(task.num_items, share, "min"))  # every worker makes as many updates an epoch
         self._updates_per_epoch = num_items // self._batch
         if not self._updates_per_epoch:
@@ -191,7 +203,7 @@ class Fit:
         # Seeded anew each time, so that a resumed run draws what an unbroken one would.
         torch.manual_seed(seed_for(self._config.seed, "update", self.update, self._share.rank))
         self._task.model.train()
-        loss, parts = self._task.loss(network, self._items())
+        loss, parts = self._task.loss(network, self._turn())
         value = float(loss.detach())
         self._check_finite(value)
         self._task.optimizer.zero_grad(set_to_none=True)
@@ -246,13 +258,13 @@ class Fit:
             state = {"model": self._task.model.state_dict(), "update": self.update, "figures": figures}
             save_checkpoint(self._folder / BEST, state)
 
-    def _items(self) -> NDArray[np.int64]:
+    def _turn(self) -> Turn:
         """The batch of this update; the epoch's number alone decides its order."""
-        epoch, offset = divmod(self.update, self._updates_per_epoch)
+        epoch, batch = divmod(self.update, self._updates_per_epoch)
         if self._order[0] != epoch:
             generator = generator_for(self._config.seed, "epoch", epoch, self._share.rank)
             self._order = epoch, generator.permutation(self._task.num_items)
-        return self._order[1][offset * self._batch : (offset + 1) * self._batch]
+        return Turn(epoch, batch, self._order[1][batch * self._batch : (batch + 1) * self._batch])
 
     def _check_finite(self, loss: float) -> None:
         if math.isfinite(loss):
@@ -293,6 +305,11 @@ class Fit:
     def _agreed_stop(self, should_stop: Callable[[], bool]) -> bool:
         """Rank 0 looks; all follow, so that none waits for a gradient that never comes."""
         return bool(_agree(float(self._share.rank == 0 and should_stop()), self._share, "max"))
+
+
+def batch_size(training: TrainingConfig, share: Share) -> int:
+    """Items of an update that each worker takes."""
+    return max(1, training.batch_size // share.world_size)
 
 
 def forget_rows_after(metrics: Path, update: int) -> None:

@@ -18,9 +18,9 @@ from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.pictures import Composite, Screen
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import stop_on_signal
-from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.dataset.stream import Draw
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.evaluation.exhibits import choose_pairs
 from lapa_ray.evaluation.images import contact_sheet, error_heat, write_png
@@ -28,7 +28,8 @@ from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
 from lapa_ray.evaluation.reconstruction import hwc
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.vqvae import HEIGHT, NUM_TOKENS, WIDTH, Vqvae, VqvaeConfig, read_vqvae
-from lapa_ray.stages.fit import BEST, Figures, FitResources, Share, TrainingConfig, run_fit
+from lapa_ray.stages.fit import BEST, Figures, FitResources, Share, TrainingConfig, Turn, batch_size, run_fit
+from lapa_ray.stages.pair_sources import Pair, ValidationPairs, training_pairs
 
 HELD_OUT = 0.1
 SAMPLES = "reconstructions.png"
@@ -41,7 +42,7 @@ class PairConfig(Config):
     composite: Composite = "max4"
     """Picture of a step: brightest of its last 4 or 2 frames, or its last frame."""
     max_memory_gb: float = Field(8.0, gt=0)
-    """Bound on the pictures that one worker holds, GB; 34 kB a step."""
+    """Bound on the pictures that one worker holds, GB; 34 kB a step. What does not fit is streamed from the shards."""
 
 
 class TrainVqvaeConfig(StageConfig):
@@ -79,8 +80,19 @@ class VqvaeTask:
         dataset = FrameDataset.open(config.frames)
         check_size(dataset)
         train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
-        self._train = self._load(dataset, train[share.rank :: share.world_size], share)
-        self._held_out = self._load(dataset, held_out, share) if share.rank == 0 else None
+        pairs = config.pairs
+        draw = Draw(
+            batch_size(config.training, share),
+            composite=pairs.composite,
+            seed=config.seed,
+            drop_last=True,
+            rank=share.rank,
+            world_size=share.world_size,
+        )
+        self._train = training_pairs(dataset, train, draw, pairs.max_memory_gb)
+        self._held_out: ValidationPairs | None = None
+        if share.rank == 0:
+            self._held_out = ValidationPairs(dataset, held_out, pairs.composite, pairs.max_memory_gb)
         self._palette = PaletteRgb(dataset.info.palette).to(device)
         self.model: nn.Module = Vqvae(config.model).to(device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
@@ -88,16 +100,16 @@ class VqvaeTask:
     @property
     def num_items(self) -> int:
         """Training pairs of this worker."""
-        return len(self._train)
+        return self._train.num_items
 
     def learning_rate(self, epoch: int, progress: float) -> float:  # noqa: ARG002
         """A straight line from `learning_rate` to `final_learning_rate`."""
         first, last = self._config.learning_rate, self._config.final_learning_rate
         return first if last is None else first + (last - first) * progress
 
-    def loss(self, network: nn.Module, items: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, network: nn.Module, turn: Turn) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruction error, weighted, plus the quantiser's loss."""
-        frame_t, frame_t1, changed = self._pictures(self._train, items)
+        frame_t, frame_t1, changed = self._pictures(self._train.batch(turn))
         output = network(frame_t, frame_t1)
         reconstruction = self._error(output.reconstruction, frame_t1, changed)
         loss = reconstruction + output.quantizer_loss
@@ -109,18 +121,18 @@ class VqvaeTask:
         assert self._held_out is not None
         pixels, copy_last = PixelMetrics(), PixelMetrics()
         codes = CodeStatistics(self._config.model.quantizer.codebook_size, NUM_TOKENS)
-        total, count = 0.0, len(self._held_out)
-        for start in range(0, count, VALIDATION_BATCH):
-            items = np.arange(start, min(start + VALIDATION_BATCH, count))
-            frame_t, frame_t1, changed = self._pictures(self._held_out, items)
+        total, done, count = 0.0, 0, self._held_out.num_items
+        for pair in self._held_out.batches(VALIDATION_BATCH):
+            frame_t, frame_t1, changed = self._pictures(pair)
             output = self.model(frame_t, frame_t1)
             error = self._error(output.reconstruction, frame_t1, changed)
-            total += len(items) * float(error + output.quantizer_loss)
+            total += len(frame_t) * float(error + output.quantizer_loss)
             predicted, true = to_8bit(output.reconstruction), to_8bit(frame_t1)
             pixels.update(predicted, true, changed, with_ssim=True)
             copy_last.update(to_8bit(frame_t), true, changed)
             codes.update(output.codes.cpu().numpy())
-            tick((start + len(items)) / count)
+            done += len(frame_t)
+            tick(done / count)
         return {"loss": total / count} | _values(pixels, copy_last, codes)
 
     def _error(self, reconstruction: Tensor, frame_t1: Tensor, changed: Tensor) -> Tensor:
@@ -131,24 +143,17 @@ class VqvaeTask:
         weights = 1 + self._config.changed_pixel_weight * changed
         return (weights * squared).sum() / weights.sum()
 
-    def _pictures(self, store: PairStore, items: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
+    def _pictures(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures t and t+1, RGB [B, 3, 210, 160], and where they differ, bool [B, 210, 160]."""
-        index_t, index_t1 = (torch.from_numpy(part).to(self._device) for part in store.batch(items))
+        index_t, index_t1 = (torch.from_numpy(part).to(self._device) for part in pair)
         return self._palette(index_t), self._palette(index_t1), index_t != index_t1
-
-    def _load(self, dataset: FrameDataset, episode_ids: list[int], share: Share) -> PairStore:
-        if not episode_ids:
-            raise LapaError(f"{dataset.artefact.path}: fewer training episodes than the {share.world_size} workers.")
-        pairs = self._config.pairs
-        return PairStore.load(dataset, episode_ids, pairs.composite, pairs.max_memory_gb)
 
 
 def check_size(dataset: FrameDataset) -> None:
     """Raise `LapaError` unless the screens are of the size that the network takes."""
     if (dataset.info.height, dataset.info.width) != (HEIGHT, WIDTH):
         raise LapaError(
-            f"{dataset.artefact.path}: screens of {dataset.info.height}×{dataset.info.width}; "
-            f"the VQ-VAE takes {HEIGHT}×{WIDTH}."
+            f"{dataset.name}: screens of {dataset.info.height}×{dataset.info.width}; the VQ-VAE takes {HEIGHT}×{WIDTH}."
         )
 
 

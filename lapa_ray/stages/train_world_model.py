@@ -24,7 +24,7 @@ from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.codes import CodeDataset, CodeEpisode
 from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.models.world_model import WorldModel, WorldModelConfig
-from lapa_ray.stages.fit import Figures, FitResources, Share, TrainingConfig, run_fit
+from lapa_ray.stages.fit import Figures, FitResources, Share, TrainingConfig, Turn, run_fit
 
 HELD_OUT = 0.2
 VALIDATION_BATCH = 256
@@ -109,9 +109,9 @@ class WorldModelTask:
         config = self._config
         return config.learning_rate * float(config.lr_gamma ** (epoch // config.lr_step_epochs))
 
-    def loss(self, network: nn.Module, items: NDArray[np.int64]) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, network: nn.Module, turn: Turn) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of the next codes, nats a token."""
-        before, actions, after = self._train.batch(items, self._device)
+        before, actions, after = self._train.batch(turn.items, self._device)
         logits = network(before, actions)
         accuracy = (logits.detach().argmax(dim=-1) == after).float().mean()
         return F.cross_entropy(logits.flatten(0, 1), after.flatten()), {"accuracy": accuracy}

@@ -15,11 +15,17 @@ import torch
 from lapa_ray import cli
 from lapa_ray.actors.cluster import ray_session
 from lapa_ray.core.artefact import open_artefact
+from lapa_ray.core.config import WandbConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
-from lapa_ray.stages.fit import LAST, FitResources, FitResult, run_fit
+from lapa_ray.models.quantizer import QuantizerConfig
+from lapa_ray.models.vqvae import VqvaeConfig
+from lapa_ray.stages import train_vqvae
+from lapa_ray.stages.fit import LAST, FitResources, FitResult, TrainingConfig, run_fit
+from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig
+from tests.support.recordings import frames_artefact
 from tests.support.toy_task import ToyConfig, ToyTask
 
 pytestmark = pytest.mark.filterwarnings(
@@ -82,9 +88,9 @@ class SlowTask(ToyTask):
         super().__init__(config, share, device)
         (config.out / "pid").write_text(str(os.getpid()))
 
-    def loss(self, network, items):
+    def loss(self, network, turn):
         time.sleep(0.1)
-        return super().loss(network, items)
+        return super().loss(network, turn)
 
 
 def kill_after(folder: Path, update: int) -> None:
@@ -151,3 +157,22 @@ def test_a_model_trains_in_a_worker_from_a_relative_path(chain, tmp_path, monkey
     by_worker, in_process = (open_artefact(folder / kind, kind).manifest for folder in (tmp_path, chain.folder))
     assert by_worker.identity == in_process.identity
     assert by_worker.figures["val_loss"] == pytest.approx(in_process.figures["val_loss"], rel=0.02)
+
+
+@USES_RAY
+def test_two_workers_stream_pairs_that_do_not_fit_their_memory(tmp_path):
+    dataset = frames_artefact(tmp_path / "frames", [30, 31, 29] * 8)
+    config = TrainVqvaeConfig(
+        frames=dataset.artefact.path,
+        out=tmp_path / "vqvae",
+        pairs=PairConfig(max_memory_gb=0.0107),
+        model=VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8)),
+        training=TrainingConfig(max_updates=2, batch_size=16, log_period_updates=1),
+        resources=FitResources(num_workers=2, device="cpu", cpus_per_worker=0.5),
+        wandb=WandbConfig(mode="disabled"),
+        ray=ToyConfig().ray,
+    )
+    artefact = train_vqvae.run(config)
+    rows = read_metrics(artefact.path / "metrics.jsonl")
+    assert [row["step"] for row in rows if "val_loss" not in row] == [1, 2]
+    assert artefact.manifest.figures["num_updates"] == 2

@@ -46,18 +46,18 @@ def _assert_same(dataset, episode_id: int, recording: Recording, *, truncates: b
 
 
 @settings(max_examples=25, deadline=None)
-@given(LENGTHS)
-def test_pairs_never_cross_an_episode(lengths: list[int]) -> None:
+@given(LENGTHS, st.integers(1, 5))
+def test_pairs_never_cross_an_episode(lengths: list[int], gap: int) -> None:
     episodes = []
     for tag, length in enumerate(lengths):
         env = CounterEnv(length=length, height=4)
         pictures = [env.reset(tag).frames.screens[-1]] + [env.step(0).frames.screens[-1] for _ in range(length)]
         episodes.append(np.stack(pictures))
-    store = PairStore(episodes)
+    store = PairStore(episodes, gap=gap)
     before, after = store.batch(np.arange(len(store)))
-    assert len(store) == sum(lengths)
+    assert len(store) == sum(max(length + 1 - gap, 0) for length in lengths)
     np.testing.assert_array_equal(before[:, 0, 1], after[:, 0, 1])
-    np.testing.assert_array_equal(before[:, 0, 3] + 1, after[:, 0, 3])
+    np.testing.assert_array_equal(before[:, 0, 3] + gap, after[:, 0, 3])
 
 
 @given(st.sets(st.integers(0, 10**9), min_size=2, max_size=60), st.integers(0, 10**9))

@@ -36,7 +36,7 @@ def counters(lengths: list[int], **how) -> Iterator[FrameDataset]:
 
 @pytest.fixture(autouse=True)
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(stream_module, "CHUNK_ITEMS", 40)
+    monkeypatch.setattr(stream_module, "CHUNK_ITEMS", (40,))
 
 
 def drawn(batch: Batch) -> list[tuple[int, ...]]:

@@ -2,13 +2,12 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
 from lapa_ray.core.config import RayConfig, StageConfig
 from lapa_ray.core.seeds import seed_for
-from lapa_ray.stages.fit import FitResources, Share, TrainingConfig
+from lapa_ray.stages.fit import FitResources, Share, TrainingConfig, Turn
 
 
 class ToyConfig(StageConfig):
@@ -44,13 +43,13 @@ class ToyTask:
     def learning_rate(self, epoch: int, progress: float) -> float:
         return 0.01 * (1 - progress) * 0.5**epoch
 
-    def loss(self, network, items: np.ndarray):
-        inputs = self._inputs[torch.from_numpy(items)]
+    def loss(self, network, turn: Turn):
+        inputs = self._inputs[torch.from_numpy(turn.items)]
         loss = (network(inputs)[:, 0] - inputs.sum(dim=1)).square().mean()
         self._calls += 1
         if self._calls - 1 == self._bad_update:
             loss = loss * float("nan")
-        return loss, {"items_sum": torch.tensor(float(items.sum()))}
+        return loss, {"items_sum": torch.tensor(float(turn.items.sum()))}
 
     @torch.inference_mode()
     def validate(self, tick) -> dict[str, float]:
