@@ -61,7 +61,7 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     with _ended_by_ctrl_c(name):
         from lapa_ray.core.artefact import withdrawn_if_barren
         from lapa_ray.core.command_line import parse_config
-        from lapa_ray.core.config import StageConfig
+        from lapa_ray.core.config import PlainStageConfig
         from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
 
         stage = import_module(f"lapa_ray.stages.{STAGES[name][0]}")
@@ -69,7 +69,7 @@ def _run_stage(name: str, arguments: list[str]) -> int:
     try:
         arguments = _positional(name, arguments)
         config = parse_config(stage.CONFIG, arguments, prog=f"lapa-ray {name}", summary=f"{STAGES[name][1]}.")
-        with withdrawn_if_barren(config.out) if isinstance(config, StageConfig) else nullcontext():
+        with withdrawn_if_barren(config.out) if isinstance(config, PlainStageConfig) else nullcontext():
             stage.run(config)
     except AlreadyWholeError as whole:
         print(whole)
@@ -111,11 +111,11 @@ def _ended_by_ctrl_c(name: str) -> Iterator[None]:
 def _how_to_go_on(name: str, config: Config | None) -> str:
     """What a Ctrl-C that no stage took for a request leaves, and what to do with it."""
     from lapa_ray.core.artefact import is_unfinished
-    from lapa_ray.core.config import StageConfig
+    from lapa_ray.core.config import PlainStageConfig
 
     if name == "demo":
         return "; the same command goes on where it was"
-    if not isinstance(config, StageConfig):
+    if not isinstance(config, PlainStageConfig):
         return ""
     if is_unfinished(config.out):
         return "; give the same command with --resume to continue"

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
-from lapa_ray.core.config import Config, StageConfig, identity_of
+from lapa_ray.core.config import Config, PlainStageConfig, StageConfig, identity_of
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
 from lapa_ray.core.files import TEMPORARY_PREFIX, write_json
+from lapa_ray.core.metric_log import check_wandb
 
 if TYPE_CHECKING:
     from lapa_ray.core.locations import Location
@@ -144,15 +145,18 @@ class Draft:
         self._seconds_before = _seconds_spent(path)
 
     @classmethod
-    def begin(cls, config: StageConfig, kind: Kind, parents: Mapping[str, Artefact] | None = None) -> Draft:
+    def begin(cls, config: PlainStageConfig, kind: Kind, parents: Mapping[str, Artefact] | None = None) -> Draft:
         """Take possession of `config.out` for a `kind` artefact made from `parents`.
 
         Raises `AlreadyWholeError` if it stands there finished, `IdentityMismatchError` if what stands there is of
-        another config, and `LapaError` if the directory is not free, not resumable or the disk is full.
+        another config, and `LapaError` if the directory is not free, not resumable or the disk is full, or if metrics
+        are to go where they cannot.
         """
         run = _describe(config, kind, parents or {})
         resumed = _check_directory(config.out, run, resume=config.resume)
         _check_free_space(config.out)
+        if isinstance(config, StageConfig):
+            check_wandb(config.wandb)
         try:
             config.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -236,7 +240,7 @@ def check_same_parent(child: Artefact, role: str, parent: Artefact) -> None:
         )
 
 
-def _describe(config: StageConfig, kind: Kind, parents: Mapping[str, Artefact]) -> Run:
+def _describe(config: PlainStageConfig, kind: Kind, parents: Mapping[str, Artefact]) -> Run:
     identity_config = identity_of(config)
     return Run(
         kind=kind,

@@ -44,8 +44,8 @@ class WandbConfig(Config):
     """Name of the run; the name of the output directory if not given."""
 
 
-class StageConfig(Config):
-    """What every stage has."""
+class PlainStageConfig(Config):
+    """What every stage has that writes an artefact."""
 
     out: Path
     """Directory of the artefact to write; new, empty, or unfinished with --resume."""
@@ -53,6 +53,11 @@ class StageConfig(Config):
     """Continue the unfinished run in --out from its last checkpoint."""
     seed: int = Field(0, ge=0, lt=2**31)
     """Seed of every random draw of this stage."""
+
+
+class StageConfig(PlainStageConfig):
+    """What every stage has that keeps a metric log."""
+
     wandb: WandbConfig = WandbConfig()
     """Weights & Biases."""
 

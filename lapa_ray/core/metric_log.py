@@ -5,13 +5,19 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from lapa_ray.core.config import WandbConfig
+from lapa_ray.core.errors import LapaError
+
+WANDB_SERVERS = frozenset({"api.forge.coreweave.com", "api.wandb.ai"})
+"""Names under which `wandb login` of this and of earlier versions notes the key of the public server in ~/.netrc."""
 
 
 class MetricLog:
@@ -22,15 +28,16 @@ class MetricLog:
     ) -> None:
         """Open `path` for appending.
 
-        `wandb` None writes the file alone; `config` is what W&B shows as the run's config.
+        `wandb` None writes the file alone; `config` is what W&B shows as the run's config. Raises `LapaError` if W&B
+        does not take the run.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._run = _start_wandb(wandb, stage, path, config or {}) if wandb else None
         cut_short = _is_cut_short(path)
         self._file = path.open("a", encoding="utf-8")
         if cut_short:
             self._file.write("\n")  # else the next row would be lost with the one that a kill cut
         self._stage = stage
-        self._run = _start_wandb(wandb, stage, path, config or {}) if wandb else None
 
     def write(self, step: int, values: Mapping[str, float | int | None]) -> None:
         """Log `values` at `step` (the stage's own count: updates, steps or epochs); not-a-number becomes null."""
@@ -84,11 +91,33 @@ def _start_wandb(config: WandbConfig, stage: str, path: Path, run_config: Mappin
         return None
     import wandb
 
-    settings = wandb.Settings(silent=True, console="off")
-    name = config.name or f"{stage}-{path.parent.name}"
-    return wandb.init(
-        project=config.project, name=name, mode=mode, dir=str(path.parent), config=dict(run_config), settings=settings
-    )
+    folder, settings = path.parent.resolve(), wandb.Settings(silent=True, console="off")
+    stood = (folder / "wandb").exists()
+    try:
+        return wandb.init(
+            project=config.project,
+            name=config.name or folder.name,
+            job_type=stage,
+            mode=mode,
+            dir=str(folder),
+            config=dict(run_config),
+            settings=settings,
+        )
+    except wandb.errors.Error as error:
+        if not stood:
+            shutil.rmtree(folder / "wandb", ignore_errors=True)
+        raise LapaError(
+            f"--wandb.mode {mode}: Weights & Biases refuses the run ({str(error).splitlines()[0]}); "
+            "give offline or disabled, or add --resume once it answers."
+        ) from error
+
+
+def check_wandb(config: WandbConfig) -> None:
+    """Raise `LapaError` where online is asked for and there is no key, for which W&B would ask at a terminal."""
+    if config.mode == "online" and not _has_key():
+        raise LapaError(
+            "--wandb.mode online: no API key found; log in (wandb login), set WANDB_API_KEY, or give offline."
+        )
 
 
 _SAID = False
@@ -98,17 +127,22 @@ def resolve_wandb_mode(config: WandbConfig) -> Literal["online", "offline", "dis
     """online, offline or disabled; what auto comes to is said once a process."""
     if config.mode != "auto":
         return config.mode
-    has_key = bool(os.environ.get("WANDB_API_KEY")) or _netrc_has_wandb()
     global _SAID
+    has_key = _has_key()
     if not has_key and not _SAID:
         print("Weights & Biases is off (no API key found); metrics go to metrics.jsonl.", file=sys.stderr)
         _SAID = True
     return "online" if has_key else "disabled"
 
 
-def _netrc_has_wandb() -> bool:
+def _has_key() -> bool:
+    """Whether W&B finds a key without asking, at the places where it looks itself."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    server = urlsplit(os.environ.get("WANDB_BASE_URL", "")).netloc
     path = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
     try:
-        return "api.wandb.ai" in path.read_text(encoding="utf-8", errors="ignore")
+        words = path.read_text(encoding="utf-8", errors="ignore").split()
     except OSError:
         return False
+    return not ({server} if server else WANDB_SERVERS).isdisjoint(words)

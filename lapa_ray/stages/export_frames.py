@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import PositiveInt
 
 from lapa_ray.core.artefact import Artefact, Draft
-from lapa_ray.core.config import StageConfig
+from lapa_ray.core.config import PlainStageConfig
 from lapa_ray.core.errors import StoppedError
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import stop_on_signal
@@ -15,7 +15,7 @@ from lapa_ray.dataset.exports import Exporter, Format, PicturesOf
 from lapa_ray.dataset.reader import FrameDataset
 
 
-class ExportFramesConfig(StageConfig):
+class ExportFramesConfig(PlainStageConfig):
     """Exports pictures of episodes."""
 
     frames: Path

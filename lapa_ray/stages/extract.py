@@ -16,7 +16,7 @@ from ray.util.annotations import RayDeprecationWarning
 
 from lapa_ray.actors.cluster import ray_session, require_resources
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
-from lapa_ray.core.config import Config, Device, RayConfig, StageConfig
+from lapa_ray.core.config import Config, Device, PlainStageConfig, RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.pictures import Composite
 from lapa_ray.core.progress import Progress
@@ -44,7 +44,7 @@ class ExtractResources(Config):
     """auto is CUDA, else MPS, else CPU."""
 
 
-class ExtractConfig(StageConfig):
+class ExtractConfig(PlainStageConfig):
     """Encodes every pair of consecutive frames."""
 
     frames: Path

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field, PositiveInt
 
 from lapa_ray.core.artefact import Artefact, Draft
-from lapa_ray.core.config import NOT_IDENTITY, StageConfig
+from lapa_ray.core.config import NOT_IDENTITY, PlainStageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.frames import GameInfo
 from lapa_ray.core.progress import Progress
@@ -25,7 +25,7 @@ from lapa_ray.envs.palette import ntsc_palette, pal_palette
 POLICY = "imported"
 
 
-class ImportFramesConfig(StageConfig):
+class ImportFramesConfig(PlainStageConfig):
     """Imports pictures of episodes."""
 
     source: Path

@@ -14,7 +14,7 @@ from lapa_ray.actors.cluster import ray_session, require_resources, wait_for_act
 from lapa_ray.actors.episode_player import EpisodePlayerActor, PlayedEpisode, PlaySettings
 from lapa_ray.actors.worker_pool import DEATHS, MAX_DEATHS_IN_A_ROW
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
-from lapa_ray.core.config import Config, Fraction, RayConfig, StageConfig
+from lapa_ray.core.config import Config, Fraction, PlainStageConfig, RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
@@ -37,7 +37,7 @@ class RecordResources(Config):
     """Zstandard level of the shards: higher is smaller and slower."""
 
 
-class RecordConfig(StageConfig):
+class RecordConfig(PlainStageConfig):
     """Records whole episodes."""
 
     agent: Literal["random"] | Path  # in this order: any word would do as a path

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from lapa_ray.core.artefact import METRICS, Artefact, Draft, Kind, check_same_parent, open_artefact
-from lapa_ray.core.config import Config, StageConfig
+from lapa_ray.core.config import Config, PlainStageConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import write_json, write_text
 from lapa_ray.core.metric_log import read_metrics
@@ -32,7 +32,7 @@ TRAINED: tuple[Kind, ...] = ("agent", "vqvae", "world_model")
 NOT_SHOWN = {"out", "resume", *MAKERS}
 
 
-class ReportConfig(StageConfig):
+class ReportConfig(PlainStageConfig):
     """Tells what was run and how well it did, on one page."""
 
     frames: Path

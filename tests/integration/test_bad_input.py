@@ -69,9 +69,9 @@ def test_a_misspelt_option(stage, refused, whole, tmp_path):
 
 @EACH_STAGE
 def test_a_misspelt_key_in_a_file(stage, refused, whole, tmp_path):
-    (tmp_path / "my.yaml").write_text("wandb: {mood: offline}\n")
+    (tmp_path / "my.yaml").write_text("sede: 3\n")
     options = [f"--out={tmp_path / 'out'}", *parents(whole, stage), f"--config={tmp_path / 'my.yaml'}"]
-    assert "my.yaml: there is no option wandb.mood; did you mean wandb.mode?" in refused(command_of(stage), *options)
+    assert "my.yaml: there is no option sede; did you mean seed?" in refused(command_of(stage), *options)
 
 
 @EACH_STAGE

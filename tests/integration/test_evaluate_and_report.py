@@ -34,7 +34,7 @@ def small_chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     world_model = ["--model.hidden=8", "--model.embedding=4", *BRIEF]
     make(train_world_model, folder / "world_model", [f"--codes={folder / 'codes'}", *world_model])
     make(evaluate, folder / "evaluation", [*paths(folder), *SMALL, *OFF])
-    make(report, folder / "report", [*paths(folder), f"--evaluation={folder / 'evaluation'}", *OFF])
+    make(report, folder / "report", [*paths(folder), f"--evaluation={folder / 'evaluation'}"])
     return folder
 
 
@@ -132,7 +132,7 @@ def test_codes_of_another_vqvae_are_refused_and_nothing_is_written(small_chain: 
         make(evaluate, tmp_path / "out", arguments)
     assert not (tmp_path / "out").exists()
     with pytest.raises(LapaError, match=r"evaluation.*was not made with the vqvae in .*other"):
-        make(report, tmp_path / "out", [*arguments[:5], f"--evaluation={small_chain / 'evaluation'}", *OFF])
+        make(report, tmp_path / "out", [*arguments[:5], f"--evaluation={small_chain / 'evaluation'}"])
     assert not (tmp_path / "out").exists()
 
 
@@ -141,13 +141,13 @@ def test_a_damaged_evaluation_is_named(small_chain: Path, tmp_path: Path, name: 
     shutil.copytree(small_chain / "evaluation", tmp_path / "evaluation")
     (tmp_path / "evaluation" / name).write_bytes(b"{")
     with pytest.raises(LapaError, match=rf"{name}: damaged"):
-        make(report, tmp_path / "out", [*paths(small_chain), f"--evaluation={tmp_path / 'evaluation'}", *OFF])
+        make(report, tmp_path / "out", [*paths(small_chain), f"--evaluation={tmp_path / 'evaluation'}"])
     assert not (tmp_path / "out").exists()
 
 
 def test_an_episode_shorter_than_the_horizon_is_said_to_be(small_chain: Path, tmp_path: Path) -> None:
     made = make(evaluate, tmp_path / "long", [*paths(small_chain), *SMALL, "--horizon=900", *OFF])
     assert not [name for name in made.manifest.figures if "open_loop" in name]
-    make(report, tmp_path / "report", [*paths(small_chain), f"--evaluation={tmp_path / 'long'}", *OFF])
+    make(report, tmp_path / "report", [*paths(small_chain), f"--evaluation={tmp_path / 'long'}"])
     html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     assert "no held-out episode is longer than the horizon of 900 steps" in html

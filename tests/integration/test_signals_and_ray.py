@@ -26,7 +26,7 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
 def test_a_ctrl_c_while_ray_starts_leaves_neither_files_nor_processes(tmp_path):
     """SIGINT to the whole process group, as a terminal sends it."""
     out = tmp_path / "frames"
-    command = ["record", "--agent=random", f"--out={out}", "--ray.object_store_mb=80", "--wandb.mode=disabled"]
+    command = ["record", "--agent=random", f"--out={out}", "--ray.object_store_mb=80"]
     with subprocess.Popen(
         [sys.executable, "-m", "lapa_ray.cli", *command],
         env={name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"},

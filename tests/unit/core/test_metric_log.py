@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 
 from lapa_ray.core import metric_log
+from lapa_ray.core.artefact import Draft
 from lapa_ray.core.config import WandbConfig
+from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import MetricLog, read_metrics, resolve_wandb_mode
+from tests.support.configs import BakeConfig
 
 
 def test_rows_come_back_and_what_is_no_number_is_null(tmp_path):
@@ -45,7 +48,8 @@ def test_no_file_is_no_rows(tmp_path):
 
 @pytest.fixture
 def no_account(monkeypatch, tmp_path):
-    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "WANDB_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setattr(metric_log, "_SAID", False)
 
@@ -55,8 +59,9 @@ def test_auto_is_disabled_without_a_key_and_says_so_once(no_account, capsys):
     assert capsys.readouterr().err.count("Weights & Biases is off") == 1
 
 
-def test_auto_is_online_with_a_key(no_account, monkeypatch, tmp_path, capsys):
-    (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
+@pytest.mark.parametrize("server", ["api.forge.coreweave.com", "api.wandb.ai"])
+def test_auto_is_online_with_a_key(no_account, monkeypatch, tmp_path, capsys, server):
+    (tmp_path / "netrc").write_text(f"machine {server} login user password secret\n")
     assert resolve_wandb_mode(WandbConfig()) == "online"
     (tmp_path / "netrc").unlink()
     monkeypatch.setenv("WANDB_API_KEY", "x")
@@ -64,7 +69,23 @@ def test_auto_is_online_with_a_key(no_account, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("mode", ["online", "offline", "disabled"])
+@pytest.mark.parametrize("mode", ["offline", "disabled"])
 def test_a_mode_asked_for_is_the_mode(no_account, mode, capsys):
     assert resolve_wandb_mode(WandbConfig(mode=mode)) == mode
     assert capsys.readouterr().err == ""
+
+
+def test_the_key_of_another_server_is_looked_for_by_its_name(no_account, monkeypatch, tmp_path):
+    (tmp_path / "netrc").write_text("machine wandb.example.org:8443 login user password secret\n")
+    assert resolve_wandb_mode(WandbConfig()) == "disabled"
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example.org:8443/api")
+    assert resolve_wandb_mode(WandbConfig()) == "online"
+
+
+def test_online_without_a_key_is_refused_before_anything_is_written(no_account, monkeypatch, tmp_path):
+    config = BakeConfig(out=tmp_path / "out", flour=tmp_path, wandb=WandbConfig(mode="online"))
+    with pytest.raises(LapaError, match=r"^--wandb\.mode online: no API key found; .*wandb login"):
+        Draft.begin(config, "vqvae")
+    assert not (tmp_path / "out").exists()
+    monkeypatch.setenv("WANDB_API_KEY", "x")
+    Draft.begin(config, "vqvae")
