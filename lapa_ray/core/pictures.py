@@ -15,13 +15,13 @@ Screen = NDArray[np.uint8]
 Composite = Literal["max4", "max2", "last"]
 OBS_SIZE = 84
 
-_LUMINANCE = np.array([0.2989, 0.5870, 0.1140])
+LUMINANCE = np.array([0.2989, 0.5870, 0.1140])
 """The weights of the ALE's own grey palette (ITU-R BT.601, four digits)."""
 
 
 def grey_levels(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Grey level of each palette index, uint8 [256], from `palette` uint8 [256, 3]; equals ALE's getScreenGrayscale."""
-    return np.round(palette.astype(np.float64) @ _LUMINANCE).astype(np.uint8)
+    return np.round(palette.astype(np.float64) @ LUMINANCE).astype(np.uint8)
 
 
 def to_rgb(screens: Screen, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -37,7 +37,7 @@ def changed(before: Screen, after: Screen, palette: NDArray[np.uint8]) -> NDArra
 
 def luminance_ranks(palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Rank of each palette index by luminance, uint8 [256], a permutation: ties are broken by index."""
-    order = np.argsort(palette.astype(np.float64) @ _LUMINANCE, kind="stable")
+    order = np.argsort(palette.astype(np.float64) @ LUMINANCE, kind="stable")
     ranks = np.empty(len(palette), dtype=np.uint8)
     ranks[order] = np.arange(len(palette), dtype=np.uint8)
     return ranks
@@ -97,7 +97,7 @@ class RgbCompositor:
         picture[:] = last[0]
         differ = (last != last[0]).any(axis=(0, -1))
         pixels = last[:, differ]
-        brightest = np.argmax(pixels @ _LUMINANCE, axis=0)
+        brightest = np.argmax(pixels @ LUMINANCE, axis=0)
         picture[differ] = pixels[brightest, np.arange(len(brightest))]
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from lapa_ray.core.artefact import Artefact, Draft
 from lapa_ray.core.config import Config, RayConfig, StageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
-from lapa_ray.core.pictures import Composite, Screen
+from lapa_ray.core.pictures import Composite, Screen, changed, to_rgb
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
@@ -146,7 +146,9 @@ class VqvaeTask:
     def _pictures(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures t and t+1, RGB [B, 3, 210, 160], and where they differ, bool [B, 210, 160]."""
         index_t, index_t1 = (torch.from_numpy(part).to(self._device) for part in pair)
-        return self._palette(index_t), self._palette(index_t1), index_t != index_t1
+        differ = index_t != index_t1
+        # RGB screens have their channels last.
+        return self._palette(index_t), self._palette(index_t1), differ if differ.ndim == 3 else differ.any(dim=-1)
 
 
 def check_size(dataset: FrameDataset) -> None:
@@ -186,11 +188,13 @@ def run(config: TrainVqvaeConfig) -> Artefact:
 def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: list[int], folder: Path) -> None:
     """Write `reconstructions.png`: for the chosen held-out pairs frame t, frame t+1, its reconstruction, the error."""
     model, palette = read_vqvae(folder / BEST, config.model), PaletteRgb(dataset.info.palette)
-    chosen = choose_pairs({episode: _changed_pixels(_composites(config, dataset, episode)) for episode in held_out})
+    chosen = choose_pairs(
+        {episode: _changed_pixels(dataset, _composites(config, dataset, episode)) for episode in held_out}
+    )
     rows = []
     for episode, step in chosen.values():
         pair = _composites(config, dataset, episode)[step : step + 2]
-        before, after = dataset.info.palette[pair]
+        before, after = to_rgb(pair, dataset.info.palette)
         rgb_t, rgb_t1 = palette(torch.from_numpy(pair)).unsqueeze(1)
         (reconstructed,) = hwc(to_8bit(model.decode(model.encode_pair(rgb_t, rgb_t1))))
         rows.append([before, after, reconstructed, error_heat(reconstructed, after)])
@@ -201,10 +205,11 @@ def _composites(config: TrainVqvaeConfig, dataset: FrameDataset, episode_id: int
     return dataset.composites(episode_id, config.pairs.composite)
 
 
-def _changed_pixels(composites: Screen) -> NDArray[np.int64]:
+def _changed_pixels(dataset: FrameDataset, composites: Screen) -> NDArray[np.int64]:
     """Changed pixels int64 [T] of each pair of an episode."""
     pairs = itertools.pairwise(composites)  # one at a time: all at once would take the memory twice
-    return np.array([np.count_nonzero(before != after) for before, after in pairs], dtype=np.int64)
+    palette = dataset.info.palette
+    return np.array([np.count_nonzero(changed(before, after, palette)) for before, after in pairs], dtype=np.int64)
 
 
 def _values(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistics) -> Figures:

@@ -6,14 +6,21 @@ import numpy as np
 import pytest
 import torch
 
+from lapa_ray.core.artefact import Draft
+from lapa_ray.core.config import StageConfig, WandbConfig
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.frames import NO_ACTION, RAM_BYTES, GameInfo, StepFrames
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.dataset.pairs import PairStore
+from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.stream import Draw
+from lapa_ray.dataset.summary import frame_figures
+from lapa_ray.dataset.writer import FrameWriter
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.vqvae import VqvaeConfig
+from lapa_ray.stages import train_vqvae
 from lapa_ray.stages.fit import LAST, FitResources, Share, TrainingConfig, Turn, run_fit
 from lapa_ray.stages.pair_sources import StoredPairs, StreamedPairs, ValidationPairs, training_pairs
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig, VqvaeTask
@@ -97,7 +104,7 @@ def train(folder, dataset, stop=None):
         out=folder,
         pairs=PairConfig(max_memory_gb=LITTLE_GB),
         model=VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8)),
-        training=TrainingConfig(max_updates=4, batch_size=16, log_period_updates=1),
+        training=TrainingConfig(max_updates=4, batch_size=8, log_period_updates=1),
         resources=FitResources(num_workers=0, device="cpu"),
     )
 
@@ -119,3 +126,38 @@ def test_a_training_that_streams_goes_on_as_if_never_stopped(tmp_path, dataset):
     torch.testing.assert_close(
         load_checkpoint(tmp_path / "resumed" / LAST), load_checkpoint(tmp_path / "unbroken" / LAST), rtol=0, atol=0
     )
+
+
+def rgb_artefact(path):
+    """Two episodes of noise in RGB."""
+    draft = Draft.begin(StageConfig(out=path), "frames")
+    none = np.empty((0, 3), np.uint8)
+    info = GameInfo("Film", none, ("NOOP",), 210, 160, 1, 0.0, "none", channels=3)
+    generator = np.random.default_rng(0)
+    with FrameWriter(path, info, "film", "nobody") as writer:
+        for episode_id in range(2):
+            writer.begin_episode(episode_id)
+            for action in (NO_ACTION, 0, 0):
+                screens = generator.integers(0, 256, (1, *info.screen_shape), dtype=np.uint8)
+                zeros = np.zeros(1, np.int8)
+                frames = StepFrames(screens, np.zeros((1, RAM_BYTES), np.uint8), zeros, np.zeros(1, np.float32), zeros)
+                writer.append(action, frames, terminated=False, truncated=False)
+            writer.end_episode()
+    draft.finish(frame_figures(path))
+    return FrameDataset.open(path)
+
+
+def test_rgb_frames_train_as_well(tmp_path):
+    dataset = rgb_artefact(tmp_path / "film")
+    config = TrainVqvaeConfig(
+        frames=dataset.artefact.path,
+        out=tmp_path / "vqvae",
+        model=VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8)),
+        changed_pixel_weight=1.0,
+        training=TrainingConfig(num_epochs=1, batch_size=2),
+        resources=FitResources(num_workers=0, device="cpu"),
+        wandb=WandbConfig(mode="disabled"),
+    )
+    figures = train_vqvae.run(config).manifest.figures
+    assert figures["num_updates"] == 1
+    assert np.isfinite(figures["val_changed_psnr_db"])
