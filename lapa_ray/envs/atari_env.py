@@ -15,7 +15,7 @@ from pydantic import Field, PositiveInt
 from lapa_ray.core.config import Config, Fraction
 from lapa_ray.core.frames import NO_ACTION, RAM_BYTES, GameInfo, StepFrames
 from lapa_ray.core.pictures import grey_levels, shrink
-from lapa_ray.envs.emulator import load_emulator
+from lapa_ray.envs.emulator import EmulatorState, load_emulator
 from lapa_ray.envs.environment import Observation, Step
 from lapa_ray.envs.palette import palette_of
 
@@ -108,6 +108,10 @@ class AtariEnv:
         truncated = not terminated and self._num_frames >= self._config.max_frames
         self._over = terminated or truncated
         return Step(self._observe(frames.screens), float(frames.rewards.sum()), terminated, truncated, frames)
+
+    def snapshot(self) -> EmulatorState:
+        """Where the game is now; the sticky draws to come are no part of it."""
+        return EmulatorState(self._ale.cloneState(include_rng=False), self._executed)
 
     def _play(self, action: int, frames: StepFrames) -> int:
         """Run the emulator for one step into `frames`; returns how many frames there were until the end."""

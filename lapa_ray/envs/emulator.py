@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import difflib
+from dataclasses import dataclass
 from functools import cache
 
-from ale_py import ALEInterface, LoggerMode, roms
+from ale_py import ALEInterface, ALEState, LoggerMode, roms
 
 from lapa_ray.core.errors import LapaError
 
 
-def load_emulator(game: str) -> ALEInterface:
+@dataclass(frozen=True, slots=True)
+class EmulatorState:
+    """Where a game is: any emulator of that game can go on from here.
+
+    state: the console, without chance of its own; executed: the index of the action that ran last.
+    """
+
+    state: ALEState
+    executed: int
+
+
+def load_emulator(game: str, frames_per_act: int = 1) -> ALEInterface:
     """An emulator with the ROM of `game` in it, without sticky actions of its own (about 0.1 s).
 
     Raises `LapaError` for a game that the ALE does not have, or has for two players only.
@@ -20,6 +32,7 @@ def load_emulator(game: str) -> ALEInterface:
     ale = ALEInterface()
     ale.setInt("random_seed", 0)  # decides the noise in memory at power-up alone
     ale.setFloat("repeat_action_probability", 0.0)
+    ale.setInt("frame_skip", frames_per_act)
     ale.loadROM(path)
     return ale
 

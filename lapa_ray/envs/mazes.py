@@ -39,12 +39,20 @@ _LEFT_HALVES = """
 _TUNNEL_ROWS = ((4, 8), (5, 13), (8,), (6, 8))
 
 
+PILL_CELLS = np.array([12 * COLUMNS + 17, COLUMNS + 17, 12 * COLUMNS, COLUMNS])
+"""Where the four power pills lie, in every maze, in the order of RAM's bits."""
+
+
 @dataclass(frozen=True)
 class Maze:
-    """One maze. floor bool [14, 18]; neighbours: the cells next to each cell along corridors and through tunnels."""
+    """One maze. floor bool [14, 18]; neighbours: the cells next to each cell along corridors and through tunnels.
+
+    headings: in which directions (up 0, right 1, down 2, left 3) a way leads out of each cell.
+    """
 
     floor: NDArray[np.bool_]
     neighbours: tuple[tuple[int, ...], ...]
+    headings: tuple[tuple[int, ...], ...]
 
     def distances(self, targets: NDArray[np.intp]) -> NDArray[np.int32]:
         """Cells to go from each cell to the nearest of `targets`, int32 [252]; `FAR` where no way leads."""
@@ -66,7 +74,8 @@ def maze_of(number: int) -> Maze:
     halves = [line.split()[number] for line in _LEFT_HALVES.split("\n") if line]
     floor = np.array([[mark == "." for mark in half + half[::-1]] for half in halves])
     floor.setflags(write=False)
-    return Maze(floor, tuple(tuple(_near(floor, number, cell)) for cell in range(NUM_CELLS)))
+    ways = [_ways(floor, number, cell) for cell in range(NUM_CELLS)]
+    return Maze(floor, tuple(tuple(way.values()) for way in ways), tuple(tuple(way) for way in ways))
 
 
 @cache
@@ -97,12 +106,13 @@ def dot_pixels() -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     return x - np.int16(10), y + np.int16(5)
 
 
-def _near(floor: NDArray[np.bool_], number: int, cell: int) -> list[int]:
+def _ways(floor: NDArray[np.bool_], number: int, cell: int) -> dict[int, int]:
+    """Heading to neighbour."""
     row, column = divmod(cell, COLUMNS)
     if not floor[row, column]:
-        return []
-    near = [(row - 1, column), (row, column + 1), (row + 1, column), (row, column - 1)]
-    inside = [(r, c) for r, c in near if 0 <= r < ROWS and 0 <= c < COLUMNS and floor[r, c]]
+        return {}
+    places = {0: (row - 1, column), 1: (row, column + 1), 2: (row + 1, column), 3: (row, column - 1)}
     if row in _TUNNEL_ROWS[number] and column in (0, COLUMNS - 1):
-        inside.append((row, COLUMNS - 1 - column))
-    return [r * COLUMNS + c for r, c in inside]
+        places[1 if column else 3] = (row, COLUMNS - 1 - column)
+    inside = {h: (r, c) for h, (r, c) in places.items() if 0 <= r < ROWS and 0 <= c < COLUMNS and floor[r, c]}
+    return {heading: r * COLUMNS + c for heading, (r, c) in inside.items()}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lapa_ray.core.frames import RAM_BYTES
 from lapa_ray.envs.entities import Direction, Entities, Sprite
-from lapa_ray.envs.mazes import COLUMNS, NUM_MAZES, ROWS, all_floors
+from lapa_ray.envs.mazes import COLUMNS, NUM_MAZES, PILL_CELLS, ROWS, all_floors
 
 GHOSTS = ("sue", "inky", "pinky", "blinky")
 SPRITE_WIDTH, SPRITE_HEIGHT = 8, 10
@@ -25,9 +25,12 @@ LAST_TOLD_LEVEL = 7
 
 X = {"player": 10, "sue": 6, "inky": 7, "pinky": 8, "blinky": 9, "fruit": 11}
 Y = {"player": 16, "sue": 12, "inky": 13, "pinky": 14, "blinky": 15, "fruit": 17}
-_STATE = {"player": 56, "sue": 1, "inky": 2, "pinky": 3, "blinky": 4}
+HEADING = {"player": 56, "sue": 1, "inky": 2, "pinky": 3, "blinky": 4}
 MAZE, LAST_GHOST, DOTS, FRIGHT, PILLS, LATE, EATEN, SCORE, FRUIT_AND_LIVES = 0, 19, 59, 116, 117, 118, 119, 120, 123
-_FRIGHTENED, _HEADING = 0x80, 3
+PHASE = 39
+"""What the game does: PLAYING, or a number that counts up while it stands still."""
+PLAYING, DYING, EATING_GHOST = 255, range(73, 90), range(51, 60)
+_FRIGHTENED, _HEADING_BITS = 0x80, 3
 _PILL_BITS = np.array([4, 8, 16, 32], dtype=np.uint8)
 
 
@@ -39,7 +42,9 @@ class MsPacmanEntities(Entities):
     frightened bool [..., 4]: which ghosts can be eaten, in the order of `GHOSTS`.
     fright_timer int16: counts down while any is; ghosts_eaten int8: on this pill. num_ghosts int8, 1 to 4.
     dots bool [..., 14, 18]: where dots are left, see `envs.mazes`; dots_eaten int16: this level, pills too.
-    pills int8: power pills left. level int8: from 0; 7 stands for 7 and later ones. maze int8: 0 to 3.
+    playing bool: whether the player can move; False in the intro, after a death, a cleared maze and an eaten ghost.
+    dying bool: in the second after a death, before the life is lost. pills int8: power pills left.
+    level int8: from 0; 7 stands for 7 and later ones. maze int8: 0 to 3.
     """
 
     x: dict[str, NDArray[np.int16]]
@@ -50,6 +55,8 @@ class MsPacmanEntities(Entities):
     num_ghosts: NDArray[np.int8]
     dots: NDArray[np.bool_]
     dots_eaten: NDArray[np.int16]
+    playing: NDArray[np.bool_]
+    dying: NDArray[np.bool_]
     pills: NDArray[np.int8]
     level: NDArray[np.int8]
     maze: NDArray[np.int8]
@@ -75,12 +82,14 @@ class MsPacmanMap:
             lives=((ram[..., FRUIT_AND_LIVES] & 7) + 1).astype(np.int8),
             x=x,
             y=y,
-            frightened=np.stack([(ram[..., _STATE[name]] & _FRIGHTENED) > 0 for name in GHOSTS], axis=-1),
+            frightened=np.stack([(ram[..., HEADING[name]] & _FRIGHTENED) > 0 for name in GHOSTS], axis=-1),
             fright_timer=(ram[..., FRIGHT] & 63).astype(np.int16),
             ghosts_eaten=(ram[..., FRIGHT] >> 6).astype(np.int8),
             num_ghosts=_num_ghosts(ram),
             dots=dots_of(ram),
             dots_eaten=ram[..., EATEN].astype(np.int16),
+            playing=ram[..., PHASE] == PLAYING,
+            dying=(ram[..., PHASE] >= DYING.start) & (ram[..., PHASE] < DYING.stop),
             pills=((ram[..., PILLS, None] & _PILL_BITS) > 0).sum(axis=-1, dtype=np.int8),
             level=np.where(ram[..., LATE] & 64, LAST_TOLD_LEVEL, ram[..., FRUIT_AND_LIVES] >> 4).astype(np.int8),
             maze=maze.astype(np.int8),
@@ -100,12 +109,20 @@ def dots_of(ram: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return bits & all_floors()[ram[..., MAZE] % NUM_MAZES]  # walls have bits, too
 
 
+def targets_of(ram: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Cells to go to in `ram` uint8 [128], bool [252]: those of dots, and when these are eaten those of pills."""
+    targets = dots_of(ram).ravel()
+    if not targets.any():
+        targets[PILL_CELLS[(ram[PILLS] & _PILL_BITS) > 0]] = True
+    return targets
+
+
 def _sprite(name: str, ram: NDArray[np.uint8], x: NDArray[np.int16], y: NDArray[np.int16]) -> Sprite:
     unknown = np.full(ram.shape[:-1], Direction.UNKNOWN, dtype=np.int8)
     return Sprite(
         left=x + np.int16(LEFT_OF_X),
         top=y + np.int16(TOP_OF_Y),
-        direction=(ram[..., _STATE[name]] & _HEADING).astype(np.int8) if name in _STATE else unknown,
+        direction=(ram[..., HEADING[name]] & _HEADING_BITS).astype(np.int8) if name in HEADING else unknown,
         present=_present(name, ram, x, y),
         width=SPRITE_WIDTH,
         height=SPRITE_HEIGHT,

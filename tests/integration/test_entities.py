@@ -130,6 +130,20 @@ def test_lives_are_the_emulators_until_the_game_is_over(play):
     assert play.lives[-1] == 0
 
 
+def test_nothing_moves_while_it_is_not_playing_and_a_life_goes_after_dying(play):
+    entities = play.entities
+    x, y = entities.x["player"].astype(int), entities.y["player"].astype(int)
+    moved = (np.diff(x) != 0) | (np.diff(y) != 0)
+    still = ~entities.playing[:-1] & ~entities.playing[1:] & (entities.lives[1:] == entities.lives[:-1])
+    assert not moved[still & (np.arange(len(still)) > 10)].any()
+    assert moved[entities.playing[1:]].mean() > 0.3
+    lost = np.flatnonzero(np.diff(entities.lives) < 0)
+    assert len(lost) == 2
+    assert entities.dying[lost].all()
+    assert not entities.dying[entities.playing].any()
+    assert set(np.diff(np.flatnonzero(np.diff(entities.dying.astype(int)) == 1)) > 100) == {True}
+
+
 def test_each_dot_eaten_leaves_the_bitmap(play):
     entities = play.entities
     left = entities.dots.sum(axis=(1, 2)) + entities.pills
