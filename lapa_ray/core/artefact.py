@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import ValidationError
 
+from lapa_ray.core import locks
 from lapa_ray.core.config import Config, PlainStageConfig, StageConfig, identity_of
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
-from lapa_ray.core.files import TEMPORARY_PREFIX, write_json
+from lapa_ray.core.files import TEMPORARY_PREFIX, remove_leftovers, write_json
 from lapa_ray.core.metric_log import check_wandb
 
 if TYPE_CHECKING:
@@ -152,17 +153,13 @@ class Draft:
         another config, and `LapaError` if the directory is not free, not resumable or the disk is full, or if metrics
         are to go where they cannot.
         """
-        run = _describe(config, kind, parents or {})
-        resumed = _check_directory(config.out, run, resume=config.resume)
-        _check_free_space(config.out)
-        if isinstance(config, StageConfig):
-            check_wandb(config.wandb)
+        run, held_before = _describe(config, kind, parents or {}), locks.is_held(config.out)
         try:
-            config.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise LapaError(f"--out {config.out}: cannot be created ({error.strerror}); choose another.") from error
-        if not resumed:
-            write_json(config.out / RUN, run.model_dump(mode="json"))
+            resumed = _take_possession(config, run)
+        except BaseException:
+            if not held_before:
+                locks.release(config.out)
+            raise
         return cls(config.out, run, resumed=resumed)
 
     @property
@@ -173,6 +170,7 @@ class Draft:
     def pause(self) -> None:
         """Note the time spent so far, so that a resumed run tells the whole of it."""
         write_json(self.path / RUN_SECONDS, {"seconds": self._seconds()})
+        locks.release(self.path)
 
     def finish(self, figures: Mapping[str, float | int | str | None]) -> Artefact:
         """Write the manifest: from here on the artefact is whole."""
@@ -180,6 +178,7 @@ class Draft:
         manifest = Manifest.model_validate(fields)
         write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))
         (self.path / RUN_SECONDS).unlink(missing_ok=True)
+        locks.release(self.path)
         return Artefact(self.path, manifest)
 
     def _seconds(self) -> float:
@@ -196,8 +195,9 @@ def withdrawn_if_barren(path: Path) -> Iterator[None]:
     try:
         yield
     except (LapaError, KeyboardInterrupt):
-        if not run_stood and _is_barren(path):
+        if not run_stood and locks.is_held(path) and _is_barren(path):
             shutil.rmtree(path)
+            locks.release(path)
             if folder_stood:
                 path.mkdir()
         raise
@@ -283,6 +283,34 @@ def _check_directory(path: Path, run: Run, *, resume: bool) -> bool:
     if resume:
         raise LapaError(f"--resume: there is no unfinished run in {path}; start one without --resume.")
     return False
+
+
+def _take_possession(config: PlainStageConfig, run: Run) -> bool:
+    """Hold `config.out` with `run.json` in it; whether it holds a run that is to be continued."""
+    if is_unfinished(config.out):
+        _hold(config.out)  # before anything else is said of it: who writes there now comes first
+    resumed = _check_directory(config.out, run, resume=config.resume)
+    _check_free_space(config.out)
+    if isinstance(config, StageConfig):
+        check_wandb(config.wandb)
+    try:
+        config.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LapaError(f"--out {config.out}: cannot be created ({error.strerror}); choose another.") from error
+    _hold(config.out)
+    if _check_directory(config.out, run, resume=config.resume) != resumed:
+        raise LapaError(f"--out {config.out}: another lapa-ray was faster; look at what it made.")
+    if resumed:
+        remove_leftovers(config.out)
+    else:
+        write_json(config.out / RUN, run.model_dump(mode="json"))
+    return resumed
+
+
+def _hold(path: Path) -> None:
+    """Take the folder, which is there, for this process. Raises `LapaError` if another process has it."""
+    if not locks.hold(path):
+        raise LapaError(f"--out {path}: another lapa-ray is writing there; wait for its end, or choose another.")
 
 
 def _check_whole(path: Path, run: Run) -> None:

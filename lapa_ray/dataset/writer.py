@@ -5,6 +5,7 @@ Memory is one row group. A shard appears under its name only when it is whole; w
 
 from __future__ import annotations
 
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -109,13 +110,15 @@ class FrameWriter:
 
     def _flush(self) -> None:
         if self._shard is None:
-            self._shard = _Shard(self._free_path(), self._schema, self._level, self._rows.size)
+            # No two processes have one name for what is half-written, and none can put another's in place.
+            temporary = self._folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{self._name}.parquet"
+            self._shard = _Shard(temporary, self._schema, self._level, self._rows.size)
         self._shard.write(self._rows.to_batch(self._schema))
         self._rows.clear()
 
     def _close_shard(self) -> None:
         if self._shard is not None:
-            self._shard.commit()
+            self._shard.commit(self._free_path())
             self._shard = None
 
     def _free_path(self) -> Path:
@@ -191,9 +194,8 @@ class _RowGroup:
 class _Shard:
     """One Parquet file under a temporary name until it is whole."""
 
-    def __init__(self, path: Path, schema: pa.Schema, level: int, row_group_rows: int) -> None:
-        self._path, self._row_group_rows = path, row_group_rows
-        self._temporary = path.with_name(f"{TEMPORARY_PREFIX}{path.name}")
+    def __init__(self, temporary: Path, schema: pa.Schema, level: int, row_group_rows: int) -> None:
+        self._temporary, self._row_group_rows = temporary, row_group_rows
         self._writer = pq.ParquetWriter(
             self._temporary,
             schema,
@@ -210,10 +212,10 @@ class _Shard:
         self._writer.write_batch(batch, row_group_size=self._row_group_rows)
         self.num_rows += batch.num_rows
 
-    def commit(self) -> None:
+    def commit(self, path: Path) -> None:
         self._writer.close()
         flush_to_disk(self._temporary)
-        self._temporary.replace(self._path)
+        self._temporary.replace(path)
 
     def discard(self) -> None:
         with suppress(OSError, pa.ArrowException):  # a full disk refuses the last bytes of what is thrown away too
