@@ -45,8 +45,10 @@ format: $(STAMP) ## Format the code and sort imports
 bench: $(STAMP) ## Run every benchmark (one alone: python -m benchmarks.NAME [--quick])
 	@set -e; for file in benchmarks/[a-z]*.py; do name=$$(basename $$file .py); echo "==> benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name; done
 
-lock: $(STAMP) ## Write constraints.txt anew from what .venv holds
-	@{ echo "# Every package of a full install (all extras), pinned. Made by: make lock"; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.txt
+lock: $(STAMP) ## Write constraints.txt anew from what .venv holds (what only CUDA needs stays as it was)
+	@{ grep '^#' constraints.txt; { $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; grep -E '^(cuda|nvidia)-' constraints.txt; } \
+	  | awk -F == '!seen[$$1]++' | LC_ALL=C sort -f; } > $(STAMP).lock
+	@mv $(STAMP).lock constraints.txt
 
 clean: ## Remove .venv and caches; keeps runs/
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
