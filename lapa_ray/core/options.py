@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 from lapa_ray.core.config import Config
 
 _KINDS: dict[Any, str] = {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+_REQUIRED = object()
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def _option(path: str, field: FieldInfo, default: Any) -> Option:
         path=path,
         kind=_kind(field.annotation),
         bounds=_bounds([*field.metadata, *_inner_metadata(field.annotation)]),
-        default=None if default is PydanticUndefined else _as_typed(default),
+        default=None if default is _REQUIRED else _as_typed(default),
         meaning=(field.description or "").strip(),
         is_flag=field.annotation is bool,
         is_open=get_origin(field.annotation) is dict,
@@ -110,7 +110,7 @@ def _nested_model(annotation: Any) -> type[Config] | None:
 
 
 def _default(field: FieldInfo) -> Any:
-    return field.get_default(call_default_factory=True, validated_data={})
+    return _REQUIRED if field.is_required() else field.get_default(call_default_factory=True, validated_data={})
 
 
 def _as_typed(value: Any) -> str:
