@@ -92,9 +92,8 @@ def at(content: dict, path: str):
 
 def documented_commands() -> list[str]:
     pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-    lines = [
-        line for page in pages for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("    ")
-    ]
+    texts = [re.sub(r"\\\n\s+", "", page.read_text(encoding="utf-8")) for page in pages]
+    lines = [line for text in texts for line in text.splitlines() if line.startswith("    ")]
     found = [re.search(r"lapa-ray (\S+ .*)", line) for line in lines]
     return sorted(
         {re.split(r" [#>]", match[1])[0].strip() for match in found if match and match[1].split()[0] in cli.STAGES}
