@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from ray.exceptions import RayError
 
-from lapa_ray.core.errors import LapaError
+from lapa_ray.core.errors import LapaError, NoRoomError
 from lapa_ray.core.files import NO_ROOM
 
 _LAPA_ERROR = re.compile(
@@ -47,4 +47,4 @@ def named_fault(error: BaseException) -> LapaError | None:
 
 
 def _no_space(reason: str) -> LapaError:
-    return LapaError(f"no disk space ({reason}); nothing finished was harmed. Make room, then add --resume.")
+    return NoRoomError(f"no disk space ({reason}); nothing finished was harmed. Make room, then add --resume.")

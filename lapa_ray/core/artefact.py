@@ -23,7 +23,7 @@ from pydantic import ValidationError
 
 from lapa_ray.core import locks
 from lapa_ray.core.config import Config, PlainStageConfig, StageConfig, identity_of
-from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError
+from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError, NoRoomError
 from lapa_ray.core.files import TEMPORARY_PREFIX, remove_leftovers, write_json
 from lapa_ray.core.metric_log import check_wandb
 
@@ -194,8 +194,9 @@ def withdrawn_if_barren(path: Path) -> Iterator[None]:
     folder_stood, run_stood = path.exists(), (path / RUN).exists()
     try:
         yield
-    except (LapaError, KeyboardInterrupt):
-        if not run_stood and locks.is_held(path) and _is_barren(path):
+    except (LapaError, KeyboardInterrupt) as error:
+        to_resume = isinstance(error, NoRoomError)
+        if not run_stood and not to_resume and locks.is_held(path) and _is_barren(path):
             shutil.rmtree(path)
             locks.release(path)
             if folder_stood:

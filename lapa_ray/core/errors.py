@@ -12,6 +12,10 @@ class LapaError(Exception):
     """Bad input. The command line prints the message alone and exits with code 2."""
 
 
+class NoRoomError(LapaError):
+    """A disk filled up. What was begun stays as it is, to be resumed when there is room."""
+
+
 class IdentityMismatchError(LapaError):
     """The output directory holds a run of another config or other parents, so it cannot be resumed."""
 

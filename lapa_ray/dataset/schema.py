@@ -115,8 +115,8 @@ def _describe(info: GameInfo, policy: str) -> dict[str, object]:
 
 def _game_info(said: dict[str, Any]) -> GameInfo:
     channels, palette = int(said["channels"]), np.frombuffer(bytes.fromhex(said["palette"]), dtype=np.uint8)
-    if channels not in COLOURS:
-        raise ValueError(f"screens of {channels} channels")
+    if channels not in COLOURS or min(said["height"], said["width"], said["frame_skip"]) < 1:
+        raise ValueError(f"screens of {said['height']}×{said['width']}×{channels}, {said['frame_skip']} a step")
     return GameInfo(
         game=str(said["game"]),
         palette=palette.reshape(COLOURS[channels], 3),

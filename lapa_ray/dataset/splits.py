@@ -10,19 +10,22 @@ from itertools import pairwise
 from lapa_ray.core.errors import LapaError
 
 
-def split_parts(episode_ids: Iterable[int], fractions: Sequence[float]) -> tuple[list[int], ...]:
+def split_parts(
+    episode_ids: Iterable[int], fractions: Sequence[float], name: str = "the dataset"
+) -> tuple[list[int], ...]:
     """Ids in as many parts as there are `fractions`, which add up to 1; each part ascending and not empty.
 
     The parts lie along [0, 1) from its end: of 0.8, 0.1, 0.1 the last is below 0.1 and the second below 0.2, so the
     last is what 0.9, 0.1 hold out, and the last two together what 0.8, 0.2 do. A part that would be empty takes the
-    episode nearest to it. Raises `LapaError` if there are fewer episodes than parts, `ValueError` for other fractions.
+    episode nearest to it. Raises `LapaError`, which names the dataset, if there are fewer episodes than parts,
+    and `ValueError` for other fractions.
     """
     if not fractions or min(fractions) <= 0 or not math.isclose(sum(fractions), 1):
         raise ValueError(f"fractions {tuple(fractions)}: should be positive and add up to 1")
     ranked = sorted(set(episode_ids), key=position)
     if len(ranked) < len(fractions):
         raise LapaError(
-            f"the dataset has {len(ranked)} episode{'' if len(ranked) == 1 else 's'}; a split by episode needs at "
+            f"{name} has {len(ranked)} episode{'' if len(ranked) == 1 else 's'}; a split by episode needs at "
             f"least {len(fractions)}: record more (record --num_episodes)."
         )
     bounds = [0, *_bounds(ranked, list(fractions)), len(ranked)]
@@ -30,9 +33,11 @@ def split_parts(episode_ids: Iterable[int], fractions: Sequence[float]) -> tuple
     return tuple(reversed(parts))
 
 
-def split_episodes(episode_ids: Iterable[int], held_out: float) -> tuple[list[int], list[int]]:
+def split_episodes(
+    episode_ids: Iterable[int], held_out: float, name: str = "the dataset"
+) -> tuple[list[int], list[int]]:
     """Train and held-out ids, each ascending and not empty: `split_parts` of 1 − `held_out`, `held_out`."""
-    train, held = split_parts(episode_ids, (1 - held_out, held_out))
+    train, held = split_parts(episode_ids, (1 - held_out, held_out), name)
     return train, held
 
 

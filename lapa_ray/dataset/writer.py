@@ -5,8 +5,10 @@ Memory is one row group. A shard appears under its name only when it is whole; w
 
 from __future__ import annotations
 
+import os
 import uuid
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -209,11 +211,13 @@ class _Shard:
         self.num_rows = 0
 
     def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(batch, row_group_size=self._row_group_rows)
+        with _told(self._temporary):
+            self._writer.write_batch(batch, row_group_size=self._row_group_rows)
         self.num_rows += batch.num_rows
 
     def commit(self, path: Path) -> None:
-        self._writer.close()
+        with _told(self._temporary):
+            self._writer.close()
         flush_to_disk(self._temporary)
         self._temporary.replace(path)
 
@@ -221,6 +225,17 @@ class _Shard:
         with suppress(OSError, pa.ArrowException):  # a full disk refuses the last bytes of what is thrown away too
             self._writer.close()
         self._temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """What Arrow says of the disk becomes the system's own words, with the file that Arrow leaves out."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
 def _arrow(column: np.ndarray[Any, Any], kind: pa.DataType) -> pa.Array:

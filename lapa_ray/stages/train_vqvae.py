@@ -152,7 +152,9 @@ class VqvaeTask:
 
 
 def check_size(dataset: FrameDataset) -> None:
-    """Raise `LapaError` unless the screens are of the size that the network takes."""
+    """Raise `LapaError` unless there is a step, and the screens are of the size that the network takes."""
+    if not dataset.num_steps_total:
+        raise LapaError(f"{dataset.name}: has no step, only first frames of episodes; record longer ones.")
     if (dataset.info.height, dataset.info.width) != (HEIGHT, WIDTH):
         raise LapaError(
             f"{dataset.name}: screens of {dataset.info.height}×{dataset.info.width}; the VQ-VAE takes {HEIGHT}×{WIDTH}."
@@ -163,7 +165,7 @@ def run(config: TrainVqvaeConfig) -> Artefact:
     """Train and write the vqvae artefact."""
     dataset = FrameDataset.open(config.frames)
     check_size(dataset)
-    train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
+    train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, dataset.name)
     draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact})
     # Ray's workers run in a directory of their own, where a relative path would lead elsewhere.
     there = config.model_copy(update={"frames": config.frames.resolve()})
