@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import errno
+import itertools
+import json
 import os
 import signal
 import sys
@@ -28,6 +30,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "extract": ("extract", "Turn a frame dataset into codes"),
     "train-world-model": ("train_world_model", "Learn the dynamics of the game on codes"),
     "evaluate": ("evaluate", "Measure every model beside its trivial baselines, on held-out episodes"),
+    "measure-data": ("measure_data", "Tell how varied the play in frame datasets is, side by side"),
     "report": ("report", "Write one self-contained HTML report"),
     "demo": ("demo", "Run all of the above, small, on this machine"),
     "inspect": ("inspect", "Tell what an artefact directory holds and whether it is whole"),
@@ -136,9 +139,12 @@ def _no_such_command(name: str) -> str:
 
 
 def _positional(name: str, arguments: list[str]) -> list[str]:
-    """`lapa-ray inspect DIR` as `--path DIR`: the one stage whose only option is what it reads."""
+    """`lapa-ray inspect DIR` as `--path DIR` and `lapa-ray measure-data A B` as `--frames '["A", "B"]'`."""
     if name == "inspect" and arguments and not arguments[0].startswith("-"):
         return ["--path", *arguments]
+    given = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
+    if name == "measure-data" and given:
+        return ["--frames", json.dumps(given), *arguments[len(given) :]]
     return arguments
 
 

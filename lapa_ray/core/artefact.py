@@ -31,7 +31,17 @@ if TYPE_CHECKING:
     from lapa_ray.core.locations import Location
 
 Kind = Literal[
-    "agent", "frames", "vqvae", "codes", "world_model", "evaluation", "control_map", "sweep", "report", "export"
+    "agent",
+    "frames",
+    "vqvae",
+    "codes",
+    "world_model",
+    "evaluation",
+    "data_quality",
+    "control_map",
+    "sweep",
+    "report",
+    "export",
 ]
 SCHEMA_VERSIONS: dict[str, int] = {
     "agent": 1,
@@ -40,6 +50,7 @@ SCHEMA_VERSIONS: dict[str, int] = {
     "codes": 1,
     "world_model": 1,
     "evaluation": 1,
+    "data_quality": 1,
     "control_map": 1,
     "sweep": 1,
     "report": 1,
@@ -410,6 +421,7 @@ def _expected(kind: Kind | None) -> str:
         "codes": "codes (made by extract)",
         "world_model": "a world model (made by train-world-model)",
         "evaluation": "an evaluation (made by evaluate)",
+        "data_quality": "a data quality (made by measure-data)",
     }
     return f"{makers.get(kind or '', 'an artefact directory')} is expected"
 

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from lapa_ray.core.errors import LapaError
+
 LINE_PERIOD_S = 10.0
 
 
@@ -46,8 +48,14 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self._printed != self._done and (error is None or self._done > self._initial):
+        elif self._printed != self._done and self._has_news(error):
             self._print_line()
+
+    def _has_news(self, error: BaseException | None) -> bool:
+        """Whether the last count is worth a line: bad input is told alone, unless lines went before it."""
+        if isinstance(error, LapaError):
+            return self._printed is not None
+        return error is None or self._done > self._initial
 
     def _rate(self) -> float:
         return (self._done - self._initial) / max(time.monotonic() - self._start, 1e-9)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ MAX_POINTS = 240
 """Longer series are drawn as means of equal bins: more cannot be seen, and the page stays small."""
 SIZE = (5.0, 3.0)
 """Inches; a chart is shown about 360 px wide."""
+LONGEST_LABEL = 22
+"""Characters of a row's name in a line."""
 STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.size": 11,
@@ -64,6 +67,16 @@ class Series:
     y: Numbers
     low: Numbers | None = None
     high: Numbers | None = None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value called `label`, None where it was not measured; `low` and `high` are None where there is no interval."""
+
+    label: str
+    value: float | None
+    low: float | None
+    high: float | None
 
 
 def line_chart(
@@ -113,24 +126,59 @@ def usage_chart(counts: NDArray[np.integer], *, title: str, x_label: str, y_labe
 
 
 def dot_chart(groups: Sequence[tuple[str, Numbers]], *, title: str, x_label: str) -> str:
-    """SVG with a row of dots a group, one dot a value, and a bar at their mean."""
+    """SVG with a row of dots a group, one dot a value, and a bar at their mean; a group may be empty."""
     with _chart(title, height=0.9 + 0.75 * len(groups)) as (_, axes, svg):
         for row, (_label, values) in enumerate(groups):
             spread = 0.11 * np.resize([0.0, 1.0, -1.0, 0.5, -0.5], len(values))
-            axes.plot(values, row + spread, "o", color=SERIES[row], alpha=0.65, markersize=6, markeredgewidth=0)
-            axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2.5)
-        axes.set_yticks(range(len(groups)), [label for label, _ in groups], color=INK)
-        axes.set_ylim(len(groups) - 0.45, -0.55)
-        axes.set_xlim(left=min(0.0, *(float(np.min(values)) for _, values in groups)))
+            axes.plot(values, row + spread, "o", color=_colour(row), alpha=0.65, markersize=6, markeredgewidth=0)
+            if len(values):
+                axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2.5)
+        axes.set_xlim(left=min([0.0, *(float(np.min(values)) for _, values in groups if len(values))]))
         _name_axes(axes, x_label, "")
-        axes.grid(visible=False, axis="y")
-        axes.grid(visible=True, axis="x", linewidth=0.8)
+        _name_rows(axes, [label for label, _ in groups])
     return svg.text
+
+
+def interval_chart(rows: Sequence[Interval], *, title: str, x_label: str, percent: bool = False) -> str:
+    """SVG with a value a row, and its interval where it has one; x from zero, in per cent of 1 if `percent`."""
+    with _chart(title, height=0.85 + 0.42 * len(rows)) as (_, axes, svg):
+        for row, interval in enumerate(rows):
+            _draw_interval(axes, interval, row)
+        axes.set_xlim(left=min([0.0, *(row.value if row.low is None else row.low for row in rows if row.value)]))
+        _name_axes(axes, x_label, "")
+        _name_rows(axes, [interval.label for interval in rows])
+        if percent:
+            axes.xaxis.set_major_locator(MaxNLocator(5))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
+    return svg.text
+
+
+def _draw_interval(axes: Axes, interval: Interval, row: int) -> None:
+    if interval.value is None:
+        axes.annotate("not measured", (0, row), xytext=(4, 0), textcoords="offset points", va="center", color=MUTED)
+        return
+    if interval.low is not None and interval.high is not None:
+        axes.plot([interval.low, interval.high], [row, row], color=_colour(row), linewidth=5, alpha=0.35)
+    axes.plot(
+        [interval.value], [row], "o", color=_colour(row), markersize=8, markeredgewidth=0, clip_on=False, zorder=3
+    )
+
+
+def _name_rows(axes: Axes, labels: Sequence[str]) -> None:
+    """Rows from top to bottom, named on the left."""
+    axes.set_yticks(range(len(labels)), [textwrap.fill(label, LONGEST_LABEL) for label in labels], color=INK)
+    axes.set_ylim(len(labels) - 0.45, -0.55)
+    axes.grid(visible=False, axis="y")
+    axes.grid(visible=True, axis="x", linewidth=0.8)
+
+
+def _colour(number: int) -> str:
+    return SERIES[number % len(SERIES)]
 
 
 def _draw_line(axes: Axes, line: Series, number: int) -> None:
     x, y = _thin(line.x), _thin(line.y)
-    colour, dash = SERIES[number % len(SERIES)], DASHES[number % len(DASHES)]
+    colour, dash = _colour(number), DASHES[number % len(DASHES)]
     marker = "o" if np.isfinite(y).sum() <= 16 else None
     width = 2.2 if number == 0 else 1.7
     axes.plot(x, y, color=colour, linestyle=dash, linewidth=width, marker=marker, markersize=4, label=line.label)

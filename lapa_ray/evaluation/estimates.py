@@ -1,7 +1,9 @@
 """Estimates: a pooled figure, and how sure it is. Sums per episode come in, a value with its interval goes out.
 
-Every figure of this house is a ratio of sums (squared error over values, hits over tokens, score over episodes), so one
-class pools them all. Steps of one episode resemble each other, so intervals resample whole episodes, never steps.
+Nearly every figure of this house is a ratio of sums (squared error over values, hits over tokens, score over
+episodes), so one class pools them all. Steps of one episode resemble each other, so intervals resample whole episodes,
+never steps. Counts of different things, and entropies, are no such ratios: an episode drawn twice adds nothing
+different, so a bootstrap would be biased, and the jackknife, which leaves out one episode at a time, takes its place.
 Knows nothing of what it counts.
 """
 
@@ -14,6 +16,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
+from scipy.special import stdtrit
 
 from lapa_ray.core.seeds import generator_for
 
@@ -27,7 +30,7 @@ Transform: TypeAlias = Callable[[Array], Array]
 
 
 class Estimate(BaseModel):
-    """A figure and its 95 % bootstrap interval over episodes.
+    """A figure and its 95 % interval over episodes.
 
     `value` is None where nothing was there to measure, or where no finite number says it (the PSNR of equal pictures);
     `low` and `high` are None below three episodes. `num_samples` counts what was pooled (values, tokens, episodes).
@@ -76,6 +79,19 @@ class PooledRatio:
             num_episodes=len(counted),
             num_samples=int(sum(pair[1] for pair in counted)),
         )
+
+
+def jackknife(value: float, without: Array, num_samples: int, most: float = math.inf) -> Estimate:
+    """`value` with its interval from what it is `without` each episode in turn, [E] (Heltshe and Forrester 1983).
+
+    The interval is symmetric, of Student's t with E − 1 degrees of freedom, within 0 and `most`.
+    """
+    count, low, high = len(without), None, None
+    if count >= MIN_EPISODES_FOR_INTERVAL:
+        variance = (count - 1) / count * float(((without - without.mean()) ** 2).sum())
+        reach = float(stdtrit(count - 1, (1 + CONFIDENCE) / 2)) * math.sqrt(variance)
+        low, high = _finite(max(value - reach, 0.0)), _finite(min(value + reach, most))
+    return Estimate(value=_finite(value), low=low, high=high, num_episodes=count, num_samples=num_samples)
 
 
 def _interval(sums: Array, transform: Transform, seed: int) -> tuple[float | None, float | None]:

@@ -25,6 +25,12 @@ BASELINES: dict[str, str] = {
 REFERENCES: dict[str, str] = {"true_codes": "decoded true codes"}
 """What is no baseline to beat but a bound to come near to."""
 
+DECIMALS = {
+    "points": 0, "screens": 0, "configurations": 0, "steps": 0, "cells": 1, "dots": 1, "px": 1,
+    "dB": 2, "bits": 2, "levels": 2, "lives": 2,
+}  # fmt: skip
+"""Digits behind the point, by unit."""
+
 Verdict = Literal["beats", "ahead", "overlaps", "equal", "below", "none"]
 
 
@@ -157,7 +163,7 @@ def format_value(value: float | None, unit: str) -> str:
         return f"{100 * value:.1f} %"
     if unit == "codes":
         return f"{value:,.1f}" if value != int(value) else f"{value:,.0f}"
-    decimals = {"dB": 2, "bits": 2, "levels": 2, "points": 0}.get(unit, 3)
+    decimals = DECIMALS.get(unit, 3)
     return f"{value:,.{decimals}f} {unit}".strip().replace("-", "−")
 
 

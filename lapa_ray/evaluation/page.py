@@ -6,15 +6,15 @@ Everything on the page comes from what it is given; what is missing is said to b
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from lapa_ray.core.artefact import Manifest
 from lapa_ray.evaluation.charts import dot_chart, usage_chart
 from lapa_ray.evaluation.codes import entropy_bits
+from lapa_ray.evaluation.data_quality import Measured
+from lapa_ray.evaluation.data_quality_page import shown_parts
 from lapa_ray.evaluation.exhibits import PAIR_RULE, STRIP_RULE, Exhibits
 from lapa_ray.evaluation.figures import (
     BASELINES,
@@ -22,15 +22,13 @@ from lapa_ray.evaluation.figures import (
     Evaluation,
     Figure,
     describe_verdict,
-    format_interval,
-    format_value,
 )
 from lapa_ray.evaluation.horizon_charts import horizon_charts
 from lapa_ray.evaluation.images import HEAT_SCALE_LEVELS, code_matrix, error_heat, png_data_uri
 from lapa_ray.evaluation.remarks import limits, mixed_versions, summary_sentence
+from lapa_ray.evaluation.templates import page_template
 from lapa_ray.evaluation.training_charts import Rows, training_charts
 
-FOLDER = Path(__file__).parent
 HEADLINES = (
     "return_mean",
     "reconstruction_psnr_db",
@@ -66,24 +64,14 @@ class Source:
     """Rows of its training log; empty where it has none."""
 
 
-def render_page(sources: list[Source], evaluation: Evaluation, exhibits: Exhibits, made: str) -> str:
-    """The report as HTML text. `sources` in the order of the chain; `made`: when, in words."""
-    environment = Environment(
-        loader=FileSystemLoader(FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"verdict": describe_verdict}
-    environment.globals |= {
-        "value_of": format_value,
-        "interval_of": format_interval,
-        "names": BASELINES | REFERENCES,
-        "marks": MARKS,
-    }
-    template = environment.get_template("report.html.j2")
-    html = template.render(
+def render_page(
+    sources: list[Source], evaluation: Evaluation, exhibits: Exhibits, made: str, data: Measured | None = None
+) -> str:
+    """The report as HTML text. `sources` in the order of the chain; `made`: when, in words; `data`: of its frames."""
+    html = page_template("report.html.j2").render(
+        names=BASELINES | REFERENCES,
+        marks=MARKS,
+        verdict_words=describe_verdict,
         made=made,
         sources=sources,
         evaluation=evaluation,
@@ -98,6 +86,7 @@ def render_page(sources: list[Source], evaluation: Evaluation, exhibits: Exhibit
         codebook=_codebook(exhibits),
         mixed_versions=mixed_versions([source.manifest for source in sources]),
         limits=limits(evaluation),
+        data=None if data is None else shown_parts(data),
         horizons=[(title, Markup(svg)) for title, svg in horizon_charts(evaluation)],
     )
     return html.strip() + "\n"

@@ -29,7 +29,8 @@ CHAIN: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("extract", "codes", ("frames", "vqvae")),
     ("train_world_model", "world_model", ("codes",)),
     ("evaluate", "evaluation", EVERYTHING),
-    ("report", "report", (*EVERYTHING, "evaluation")),
+    ("measure_data", "data_quality", ("frames",)),
+    ("report", "report", (*EVERYTHING, "evaluation", "data_quality")),
 )
 """Stage, the artefact that it writes, the artefacts that it reads."""
 

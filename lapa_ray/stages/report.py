@@ -14,6 +14,7 @@ from lapa_ray.core.config import Config, PlainStageConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import write_json, write_text
 from lapa_ray.core.metric_log import read_metrics
+from lapa_ray.evaluation.data_quality import Measured
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation
 from lapa_ray.evaluation.page import Change, Source, render_page
@@ -26,10 +27,13 @@ MAKERS: dict[Kind, str] = {
     "codes": "extract",
     "world_model": "train_world_model",
     "evaluation": "evaluate",
+    "data_quality": "measure_data",
 }
 """Kind of artefact to the stage that makes it, in the order of the chain."""
 TRAINED: tuple[Kind, ...] = ("agent", "vqvae", "world_model")
 NOT_SHOWN = {"out", "resume", *MAKERS}
+MEASURED_BESIDE: tuple[Kind, ...] = ("evaluation", "data_quality")
+"""What the evaluation is not made of."""
 
 
 class ReportConfig(PlainStageConfig):
@@ -47,6 +51,8 @@ class ReportConfig(PlainStageConfig):
     """Evaluation artefact of the others."""
     agent: Path | None = None
     """Agent artefact that recorded the frames; needed if the evaluation had one."""
+    data_quality: Path | None = None
+    """Data_quality artefact of these frames, alone or beside others; shown in a section of its own."""
 
 
 CONFIG = ReportConfig
@@ -56,9 +62,10 @@ def run(config: ReportConfig) -> Artefact:
     """Write the report artefact: report.html and figures.json."""
     parents = _open_parents(config)
     evaluation, exhibits = _read_evaluation(config.evaluation)
+    data = None if config.data_quality is None else Measured.load(config.data_quality)
     sources = [_source(kind, artefact) for kind, artefact in parents.items()]
     draft = Draft.begin(config, "report", {str(kind): artefact for kind, artefact in parents.items()})
-    page = render_page(sources, evaluation, exhibits, f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC")
+    page = render_page(sources, evaluation, exhibits, f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC", data)
     write_text(draft.path / HTML, page)
     write_json(draft.path / FIGURES, evaluation.model_dump(mode="json"))
     return draft.finish(evaluation.manifest_figures())
@@ -70,12 +77,24 @@ def _open_parents(config: ReportConfig) -> dict[Kind, Artefact]:
     parents = {kind: open_artefact(path, kind) for kind, path in paths.items() if path is not None}
     evaluation = parents["evaluation"]
     for kind, artefact in parents.items():
-        if kind != "evaluation":
+        if kind not in MEASURED_BESIDE:
             check_same_parent(evaluation, kind, artefact)
+    if "data_quality" in parents:
+        _check_measures(parents["data_quality"], parents["frames"])
     if "agent" in evaluation.manifest.parents and "agent" not in parents:
         hint = evaluation.manifest.parents["agent"].path
         raise LapaError(f"--agent: missing, but {config.evaluation} measured an agent; give it too (it was {hint}).")
     return parents
+
+
+def _check_measures(data_quality: Artefact, frames: Artefact) -> None:
+    """Raise `LapaError` unless `frames` are among the datasets of `data_quality`."""
+    measured = data_quality.manifest.parents.values()
+    if frames.identity not in {parent.identity for parent in measured}:
+        raise LapaError(
+            f"--data_quality {data_quality.path}: tells of {', '.join(parent.path for parent in measured)}, not of the "
+            f"frames in {frames.path}; run measure-data on these."
+        )
 
 
 def _read_evaluation(folder: Path) -> tuple[Evaluation, Exhibits]:

@@ -3,6 +3,7 @@ import io
 import pytest
 
 from lapa_ray.core import progress
+from lapa_ray.core.errors import LapaError
 from lapa_ray.core.progress import Progress
 
 
@@ -67,17 +68,28 @@ def test_nothing_done_and_all_done_tell_no_time_left(clock, capsys):
 
 
 def test_a_fault_before_the_first_unit_is_not_preceded_by_a_line(clock, capsys):
-    for done in (0, 3):
-        with pytest.raises(ZeroDivisionError):
-            fail_after(done)
+    with pytest.raises(ZeroDivisionError):
+        fail_after(-1)
+    with pytest.raises(ZeroDivisionError):
+        fail_after(2)
     assert lines(capsys) == ["bake: 3/10 steps, 3 steps/s, 2 s left"]
 
 
-def fail_after(done: int) -> None:
+def fail_after(done: int, error: type[Exception] = ZeroDivisionError, seconds: float = 1.0) -> None:
     with Progress("bake", 10, "steps") as bar:
-        progress.time.monotonic.now += 1.0
+        progress.time.monotonic.now += seconds
         bar.advance(done)
-        raise ZeroDivisionError
+        bar.advance()
+        raise error
+
+
+def test_bad_input_is_told_alone_unless_lines_went_before_it(clock, capsys):
+    with pytest.raises(LapaError):
+        fail_after(3, LapaError)
+    assert lines(capsys) == []
+    with pytest.raises(LapaError):
+        fail_after(3, LapaError, seconds=20.0)
+    assert [line.partition(",")[0] for line in lines(capsys)] == ["bake: 3/10 steps", "bake: 4/10 steps"]
 
 
 class Terminal(io.StringIO):

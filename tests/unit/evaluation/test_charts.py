@@ -8,7 +8,15 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from lapa_ray.evaluation.charts import MAX_POINTS, Series, dot_chart, line_chart, usage_chart
+from lapa_ray.evaluation.charts import (
+    MAX_POINTS,
+    Interval,
+    Series,
+    dot_chart,
+    interval_chart,
+    line_chart,
+    usage_chart,
+)
 from lapa_ray.evaluation.images import code_matrix, error_heat, png_data_uri
 from lapa_ray.evaluation.training_charts import training_charts
 
@@ -24,7 +32,8 @@ def lines(**options: object) -> str:
     [
         lines(percent=True),
         usage_chart(np.arange(20), title="t", x_label="codes", y_label="share"),
-        dot_chart([("a", [1.0, 2.0]), ("b", [3.0])], title="t", x_label="score"),
+        dot_chart([("a", [1.0, 2.0]), ("b", [3.0]), ("none", [])], title="t", x_label="score"),
+        interval_chart([Interval("a", 1.0, 0.5, 2.0), Interval("b", None, None, None)], title="t", x_label="bits"),
     ],
 )
 def test_charts_parse_and_take_all_their_colours_from_the_page(svg: str) -> None:
@@ -40,6 +49,17 @@ def test_a_chart_names_its_lines_axes_and_itself() -> None:
     for text in ("model", "copy-last", "horizon", "accuracy", "50 %"):
         assert f">{text}</text>" in svg
     assert 'aria-label="Accuracy &amp; more"' in svg
+
+
+def test_intervals_say_what_was_not_measured_and_start_at_zero() -> None:
+    rows = [Interval("a long name of a dataset, directory", 0.31, 0.3, 0.32), Interval("other", None, None, None)]
+    svg = interval_chart(rows, title="t", x_label="", percent=True)
+    for text in ("other", "not measured", "0 %", "32 %"):
+        assert f">{text}</text>" in svg
+    assert "a long name of a" in svg
+    assert "a long name of a dataset, directory</text>" not in svg  # it is broken into lines
+    many = interval_chart([Interval(str(i), i, None, None) for i in range(9)], title="t", x_label="")
+    assert many.count("var(--series-1)") >= 2  # colours begin again
 
 
 def test_charts_are_the_same_every_time_and_their_ids_differ() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lapa_ray.evaluation.estimates import PooledRatio
+from lapa_ray.evaluation.estimates import PooledRatio, jackknife
 
 
 def pooled(pairs: list[tuple[float, float]]) -> PooledRatio:
@@ -53,3 +53,25 @@ def test_the_interval_is_seeded_holds_the_value_and_agrees_with_the_standard_err
 def test_equal_episodes_have_an_interval_of_no_width() -> None:
     estimate = pooled([(3, 4)] * 5).estimate()
     assert (estimate.low, estimate.high) == (0.75, 0.75)
+
+
+def test_the_jackknife_of_a_mean_is_students_interval() -> None:
+    values = np.array([3.0, 5.0, 4.0, 8.0])
+    without = np.array([np.delete(values, index).mean() for index in range(4)])
+    found = jackknife(values.mean(), without, 4)
+    reach = 3.182446 * values.std(ddof=1) / 2
+    assert (found.value, found.low, found.high) == pytest.approx((5, 5 - reach, 5 + reach), abs=1e-5)
+
+
+def test_the_jackknife_stays_within_what_is_possible_and_wants_three_episodes() -> None:
+    found = jackknife(0.9, np.array([0.8, 0.9, 1.0]), 30, most=1)
+    assert (found.low, found.high) == (pytest.approx(0.9 - 0.4968, abs=1e-3), 1)
+    assert jackknife(0.1, np.array([0.0, 0.1, 0.2]), 30).low == 0
+    two = jackknife(1.0, np.array([1.0, 2.0]), 2)
+    assert (two.value, two.low, two.high, two.num_episodes) == (1, None, None, 2)
+
+
+def test_the_jackknife_of_what_could_not_be_measured_has_no_interval() -> None:
+    found = jackknife(5.0, np.array([1.0, np.nan, 2.0]), 9)
+    assert (found.value, found.low, found.high) == (5, None, None)
+    assert jackknife(np.nan, np.array([np.nan] * 3), 9).value is None
