@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,15 +18,14 @@ from typing import Any
 
 import ray
 
+from lapa_ray.actors.cluster_address import check_reachable, cluster_address, unreachable
 from lapa_ray.actors.faults import worker_faults_named
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.stop import stop_on_signal
 
-CONNECT_TIMEOUT_S = 5.0
 RESOURCE_LINE_PERIOD_S = 30.0
 STARTING = "Stopping once Ray has started (again to stop at once) ..."
-LOCAL_ADDRESSES = {"", "local"}
 
 
 @contextmanager
@@ -72,12 +70,6 @@ def _handle_sigterm(handler: Any) -> None:
     """Take back what Ray made of SIGTERM, which ends the process: a stage saves a checkpoint first."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
-
-
-def cluster_address() -> str | None:
-    """RAY_ADDRESS, or None where it is unset, empty or `local`."""
-    address = os.environ.get("RAY_ADDRESS", "").strip()
-    return None if address in LOCAL_ADDRESSES else address
 
 
 def require_resources(*, cpus: float, gpus: float = 0.0, timeout_s: float | None = None) -> None:
@@ -137,45 +129,11 @@ def _start_local(config: RayConfig) -> None:
 
 
 def _connect(address: str) -> None:
-    _check_reachable(address)
+    check_reachable(address)
     try:
         ray.init(address=address, log_to_driver=False, logging_level="ERROR")
     except Exception as error:
-        raise LapaError(_unreachable(address, str(error).splitlines()[0] if str(error) else repr(error))) from error
-
-
-def _check_reachable(address: str) -> None:
-    """Ask the port before Ray does: Ray itself retries in silence for minutes."""
-    if address == "auto":
-        return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise LapaError(f"RAY_ADDRESS={address}: not of the form HOST:PORT or ray://HOST:PORT; correct or unset it.")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_TIMEOUT_S).close()
-    except (OSError, OverflowError) as error:
-        raise LapaError(_unreachable(address, str(error))) from error
-    if os.environ.get("RAY_USE_TLS", "0") == "0" and not _speaks_grpc(f"{host}:{port}"):
-        raise LapaError(_unreachable(address, "something else listens on that port, such as Ray's dashboard"))
-
-
-def _speaks_grpc(address: str) -> bool:
-    """Whether a gRPC server, as Ray's is, answers at HOST:PORT."""
-    import grpc  # type: ignore[import-untyped]
-
-    with grpc.insecure_channel(address) as channel:
-        try:
-            grpc.channel_ready_future(channel).result(timeout=CONNECT_TIMEOUT_S)
-        except grpc.FutureTimeoutError:
-            return False
-    return True
-
-
-def _unreachable(address: str, reason: str) -> str:
-    return (
-        f"RAY_ADDRESS={address}: no Ray cluster answers there ({reason}).\n"
-        "Start one (ray start --head, ray up cluster.yaml), or unset RAY_ADDRESS to run on this machine."
-    )
+        raise unreachable(address, str(error).splitlines()[0] if str(error) else repr(error)) from error
 
 
 def _object_store_bytes(megabytes: int) -> int:

@@ -12,7 +12,8 @@ from pydantic import Field, PositiveInt
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lapa_ray.actors.checkpoints import Checkpoints
-from lapa_ray.actors.cluster import cluster_address, ray_session, require_resources, wait_for_actors
+from lapa_ray.actors.cluster import ray_session, require_resources, wait_for_actors
+from lapa_ray.actors.cluster_address import cluster_address
 from lapa_ray.actors.episode_blocks import EpisodeBlocks
 from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources, ServerSource
 from lapa_ray.actors.replay_server import ReplayServerActor

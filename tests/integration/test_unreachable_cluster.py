@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import pytest
 
 from lapa_ray.stages.demo import CHAIN
@@ -51,3 +53,26 @@ def test_a_port_where_something_else_listens(refusal):
             assert "something else listens on that port" in refusal(f"127.0.0.1:{port}")
         finally:
             server.terminate()
+
+
+class Refusing(grpc.GenericRpcHandler):
+    """Answers every call alike, as a proxy that wants a log-in does."""
+
+    def service(self, details):
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: context.abort(grpc.StatusCode.UNAUTHENTICATED, "log in first")
+        )
+
+
+@pytest.mark.parametrize("handlers", [(), (Refusing(),)])
+@pytest.mark.parametrize("form", ["127.0.0.1:{port}", "ray://127.0.0.1:{port}"])
+def test_a_port_where_another_grpc_server_answers(refusal, form, handlers):
+    """HTTP/2 is not yet Ray: ray.init would warn for half a minute."""
+    server = grpc.server(ThreadPoolExecutor(1), handlers=handlers)
+    address = form.format(port=server.add_insecure_port("127.0.0.1:0"))
+    server.start()
+    try:
+        message = refusal(address)
+    finally:
+        server.stop(grace=None).wait()
+    assert f"RAY_ADDRESS={address}: no Ray cluster answers there (something else listens on that port" in message

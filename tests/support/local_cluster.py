@@ -24,6 +24,7 @@ class LocalCluster:
 
     address: str
     dashboard: str
+    client_port: int
     environment: dict[str, str]
 
     def submit(self, *command: str, timeout_s: float = 300) -> subprocess.CompletedProcess[str]:
@@ -67,19 +68,19 @@ def local_cluster(num_cpus: int = 2) -> Iterator[LocalCluster]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_COLOR_PREFIX": "0",
     }
-    port, dashboard_port = free_port(), free_port()
+    port, dashboard_port, client_port = free_port(), free_port(), free_port()
     command = [
         *(BIN / "ray", "start", "--head", "--block", "--disable-usage-stats", "--node-ip-address=127.0.0.1"),
         *(f"--port={port}", f"--dashboard-port={dashboard_port}", "--dashboard-host=127.0.0.1"),
         # Those with fixed defaults, which another Ray of this machine may hold: without its agent no job starts.
-        *(f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={free_port()}"),
+        *(f"--dashboard-agent-listen-port={free_port()}", f"--ray-client-server-port={client_port}"),
         *(f"--temp-dir={folder / 'ray'}", f"--num-cpus={num_cpus}", "--object-store-memory=150000000"),
     ]
     with (folder / "head.log").open("w+") as log:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
         try:
             wait_for(dashboard_port, head, folder / "head.log")
-            yield LocalCluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", environment)
+            yield LocalCluster(f"127.0.0.1:{port}", f"http://127.0.0.1:{dashboard_port}", client_port, environment)
         finally:
             head.terminate()
             head.wait(timeout=60)
