@@ -17,7 +17,7 @@ from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation, format_value
-from lapa_ray.stages import evaluate, report, train_vqvae, train_world_model
+from lapa_ray.stages import evaluate, measure_data, report, train_vqvae, train_world_model
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
 
 SMALL = ["--horizon=3", "--num_rollouts=6", "--num_pictured_rollouts=3", "--num_ssim_pairs=4", "--device=cpu"]
@@ -134,6 +134,29 @@ def test_codes_of_another_vqvae_are_refused_and_nothing_is_written(small_chain: 
     with pytest.raises(LapaError, match=r"evaluation.*was not made with the vqvae in .*other"):
         make(report, tmp_path / "out", [*arguments[:5], f"--evaluation={small_chain / 'evaluation'}"])
     assert not (tmp_path / "out").exists()
+
+
+def test_the_report_shows_what_was_measured_of_its_frames(small_chain: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "other", num_episodes=2, max_frames=80, seed=5)
+    both = f"--frames=[{small_chain / 'frames'}, {tmp_path / 'other'}]"
+    data = make(measure_data, tmp_path / "data", [both])
+    reads = [*paths(small_chain), f"--evaluation={small_chain / 'evaluation'}", f"--data_quality={data.path}"]
+    made = make(report, tmp_path / "report", reads)
+    assert made.manifest.parents["data_quality"].identity == data.identity
+    html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert '<section id="data"' in html
+    assert "random, frames" in html
+    assert "random, other" in html
+    assert '<section id="data"' not in (small_chain / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_data_quality_of_other_frames_is_refused(small_chain: Path, tmp_path: Path) -> None:
+    write_frames(tmp_path / "other", num_episodes=2, max_frames=80, seed=5)
+    data = make(measure_data, tmp_path / "data", [f"--frames={tmp_path / 'other'}"])
+    reads = [*paths(small_chain), f"--evaluation={small_chain / 'evaluation'}", f"--data_quality={data.path}"]
+    with pytest.raises(LapaError, match=r"--data_quality .*data: tells of .*other, not of the frames in .*frames; run"):
+        make(report, tmp_path / "report", reads)
+    assert not (tmp_path / "report").exists()
 
 
 @pytest.mark.parametrize("name", ["figures.json", "pictures.npz"])

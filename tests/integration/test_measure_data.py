@@ -148,6 +148,26 @@ def test_the_same_again_is_the_same_and_a_single_path_will_do(folder: Path, tmp_
     assert "nothing is left to do" in capsys.readouterr().out
 
 
+def test_a_dataset_that_mixes_policies_is_followed_by_their_parts(tmp_path: Path, capsys) -> None:
+    draft = Draft.begin(PlainStageConfig(out=tmp_path / "mix"), "frames")
+    env, generator = AtariEnv(AtariEnvConfig(max_frames=320)), np.random.default_rng(0)
+    for policy, episodes in (("random", (0, 1)), ("planner", (2,))):
+        with FrameWriter(tmp_path / "mix", env.info, policy, policy) as writer:
+            for episode in episodes:
+                write_episode(writer, env, episode, generator)
+    draft.finish(frame_figures(tmp_path / "mix"))
+    assert cli.main(["measure-data", str(tmp_path / "mix"), f"--out={tmp_path / 'out'}"]) == 0
+    quality = Measured.load(tmp_path / "out").quality
+    assert [(data.name, data.num_episodes, data.part) for data in quality.datasets] == [
+        ("planner and random", 3, False),
+        ("planner", 1, True),
+        ("random", 2, True),
+    ]
+    dataset = FrameDataset.open(tmp_path / "mix")
+    assert quality.datasets[1].estimates["return_mean"].value == dataset.episode_return(2)
+    assert "planner and random" in capsys.readouterr().out
+
+
 @pytest.fixture
 def refused(folder: Path, tmp_path: Path, capfd):
     """Run measure-data so that it must be refused; returns what it says."""
