@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapa_ray.core.frames import GameInfo, StepFrames
+from lapa_ray.envs.emulator import EmulatorState
 
 Observation = NDArray[np.uint8]
 
@@ -46,6 +47,13 @@ class Environment(Protocol):
 
     def step(self, action: int) -> Step:
         """One agent step."""
+
+
+class RestorableEnvironment(Environment, Protocol):
+    """An environment whose game can be tried out from where it is."""
+
+    def snapshot(self) -> EmulatorState:
+        """Where the game is now; the chance to come is no part of it."""
 
 
 class FrameStack:

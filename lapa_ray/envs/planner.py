@@ -20,10 +20,14 @@ from pydantic import Field, PositiveInt
 
 from lapa_ray.core.config import Config, Fraction
 from lapa_ray.core.errors import LapaError
+from lapa_ray.envs.atari_env import AtariEnvConfig
 from lapa_ray.envs.emulator import EmulatorState
 from lapa_ray.envs.mazes import NUM_MAZES, Maze, cell_of, cell_positions, maze_of
 from lapa_ray.envs.ms_pacman import DYING, EATEN, EATING_GHOST, HEADING, MAZE, PHASE, PLAYING, X, Y, targets_of
+from lapa_ray.envs.simulator import Simulator
 
+PLANNER = "planner"
+"""What data and figures call it: it is no learned agent."""
 PLANNED_GAME = "MsPacman"
 HEADINGS = ("UP", "RIGHT", "DOWN", "LEFT")
 NOOP = 0
@@ -51,14 +55,14 @@ class PlannerConfig(Config):
     """Weight of the second best way out of a junction, beside the best: a place with two ways out is safer."""
     dot_pull: float = Field(5, ge=0)
     """Points for each cell by which a way without a dot ends nearer to one."""
-    impatience_decisions: PositiveInt = 100
-    """Decisions without a dot eaten after which the pull is doubled; it grows on."""
+    impatience_steps: PositiveInt = 100
+    """Agent steps without a dot eaten after which the pull is doubled; it grows on."""
     clear_bonus: float = Field(300, ge=0)
     """Points that a cleared maze is worth beside those of its last dot."""
 
 
 class Simulation(Protocol):
-    """Where ways are tried out; `envs.simulator.Simulator`, or a toy."""
+    """Where ways are tried out: `Simulator`, or a toy."""
 
     ram: NDArray[np.uint8]
     num_steps: int
@@ -91,7 +95,7 @@ class Planner:
         """Begin an episode."""
         self._simulation.seed(generator)
         self._action, self._held_steps = NOOP, 0
-        self._eaten, self._hungry_decisions = -1, 0
+        self._eaten, self._hungry_steps = -1, 0
 
     def act(self, state: EmulatorState, ram: NDArray[np.uint8]) -> int:
         """The action for the game in `state`, whose memory is `ram` uint8 [128]."""
@@ -108,9 +112,9 @@ class Planner:
 
     def _decide(self, state: EmulatorState, ram: NDArray[np.uint8]) -> int | None:
         eaten = int(ram[EATEN])
-        self._hungry_decisions = self._hungry_decisions + 1 if eaten == self._eaten else 0
+        self._hungry_steps = self._hungry_steps + self._config.decision_steps if eaten == self._eaten else 0
         self._eaten = eaten
-        pull = self._config.dot_pull * (1 + self._hungry_decisions / self._config.impatience_decisions)
+        pull = self._config.dot_pull * (1 + self._hungry_steps / self._config.impatience_steps)
         return _Search(self._simulation, self._actions, self._config, ram, pull).best_heading(state, ram)
 
 
@@ -209,6 +213,13 @@ class _Search:
             return best
         weight = self._config.second_best_weight
         return (1 - weight) * best + weight * others[0]
+
+
+def make_planner(env: AtariEnvConfig, config: PlannerConfig) -> Planner:
+    """A planner for the game of `env`, with emulators of its own. Raises `LapaError` if that is not Ms. Pac-Man."""
+    check_plannable(env.game)
+    simulator = Simulator(env)
+    return Planner(simulator, simulator.action_meanings, config)
 
 
 def check_plannable(game: str) -> None:

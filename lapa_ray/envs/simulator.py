@@ -23,7 +23,9 @@ class Simulator:
         self._num_frames, self._sticky = config.frame_skip, config.sticky_probability
         self._steps = load_emulator(config.game, self._num_frames)
         self._frames = load_emulator(config.game)
-        self._actions = [action.value for action in self._steps.getMinimalActionSet()]
+        actions = self._steps.getMinimalActionSet()
+        self._actions = [action.value for action in actions]
+        self.action_meanings = tuple(action.name for action in actions)
         self._executed = 0
         self._delays: list[int] = []
         self._generator = np.random.default_rng(0)

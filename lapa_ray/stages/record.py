@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import sys
+from collections import defaultdict
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import ray
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
-from lapa_ray.actors.cluster import ray_session, require_resources, wait_for_actors
-from lapa_ray.actors.episode_player import EpisodePlayerActor, PlayedEpisode, PlaySettings
-from lapa_ray.actors.worker_pool import DEATHS, MAX_DEATHS_IN_A_ROW
+from lapa_ray.actors.cluster import ray_session
+from lapa_ray.actors.episode_player import EpisodePlayerActor, PlaySettings
+from lapa_ray.actors.recording import Recording
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.config import Config, Fraction, PlainStageConfig, RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
@@ -21,7 +23,10 @@ from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import read_shards, shard_paths
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
+from lapa_ray.envs.planner import PLANNER, PlannerConfig, check_plannable, make_planner
 from lapa_ray.models.q_network import QNetwork, load_agent
+
+RANDOM = "random"
 
 
 class RecordResources(Config):
@@ -40,14 +45,20 @@ class RecordResources(Config):
 class RecordConfig(PlainStageConfig):
     """Records whole episodes."""
 
-    agent: Literal["random"] | Path  # in this order: any word would do as a path
-    """Agent artefact to play with, or the word random."""
+    agent: Literal["random", "planner"] | Path  # in this order: any word would do as a path
+    """Agent artefact to play with, or random, or planner, which looks ahead on the emulator and learns nothing."""
     num_episodes: PositiveInt = 100
     """Episodes to record, ids 0 to num_episodes − 1."""
     epsilon: Fraction = 0.05
-    """Share of random actions of an agent (Mnih et al. 2015 evaluate with 0.05); random play takes no notice."""
+    """Share of random actions of an agent (Mnih et al. 2015 evaluate with 0.05); the two words take no notice."""
     max_steps: PositiveInt | None = None
     """Agent steps after which an episode is truncated; only the game's own end if not given."""
+    planner_episodes: NonNegativeInt = 0
+    """How many of the episodes the planner plays, spread evenly over the ids; the agent plays the others."""
+    planner_max_steps: PositiveInt | None = None
+    """The same as max_steps for the planner's episodes, which are long; max_steps if not given."""
+    planner: PlannerConfig = PlannerConfig()
+    """How the planner plays, Ms. Pac-Man only."""
     env: AtariEnvConfig = AtariEnvConfig()
     """Game; must be the one that the agent was trained on."""
     resources: RecordResources = RecordResources()
@@ -55,21 +66,29 @@ class RecordConfig(PlainStageConfig):
     ray: RayConfig = RayConfig()
     """A local Ray; unused when RAY_ADDRESS names a cluster."""
 
+    def is_planned(self, episode_id: int) -> bool:
+        """Whether the planner plays the episode; the id alone decides, so that a resumed run goes on with the same."""
+        if self.agent == PLANNER:
+            return True
+        before, after = (number * self.planner_episodes // self.num_episodes for number in (episode_id, episode_id + 1))
+        return after > before
+
 
 CONFIG = RecordConfig
 
 
 def run(config: RecordConfig) -> Artefact:
     """Record and write the frames artefact."""
-    agent = None if config.agent == "random" else open_artefact(Path(config.agent), "agent")
+    agent = None if config.agent in (RANDOM, PLANNER) else open_artefact(Path(config.agent), "agent")
     network = None if agent is None else load_agent(agent)
     _check_game(config, agent, network)
+    _check_planned(config)
     draft = Draft.begin(config, "frames", {} if agent is None else {"agent": agent})
-    settings = _settings(config, agent, network)
     missing = _missing_episodes(config, draft.path)
     with ray_session(config.ray), stop_on_signal() as stop:
+        make_player = _player_maker(config, _settings(config, agent), network, draft.path.resolve())
         while missing and not stop:
-            _Recording(config, network, settings, draft.path.resolve()).run(missing, stop)
+            _record(config, make_player, missing, stop)
             before, missing = missing, _missing_episodes(config, draft.path)
             if missing == before and not stop:
                 raise LapaError("every player died before it put its episodes in place; add --resume to try again.")
@@ -79,95 +98,30 @@ def run(config: RecordConfig) -> Artefact:
             f"stopped with {config.num_episodes - len(missing)} of {config.num_episodes} episodes recorded; "
             "give the same command with --resume to continue."
         )
-    return draft.finish({**frame_figures(draft.path), "policy": settings.policy_name})
+    return draft.finish(frame_figures(draft.path) | _policy_figures(draft.path))
 
 
-class _Recording:
-    """Players that record episodes; whichever is free gets the next one. One that dies is replaced.
+def _record(config: RecordConfig, make_player: Callable[[str], Any], missing: list[int], stop: StopRequest) -> None:
+    total = config.num_episodes
+    with Progress("record", total, "episodes", initial=total - len(missing)) as progress:
+        players = config.resources
+        recording = Recording(make_player, config.is_planned, players.num_workers, players.cpus_per_worker)
+        recording.run(missing, progress, stop)
 
-    With a player die the episodes of the shard that it had open; the caller sees which are missing and records them.
-    """
 
-    def __init__(self, config: RecordConfig, network: QNetwork | None, settings: PlaySettings, folder: Path) -> None:
-        self._config, self._settings, self._folder = config, settings, folder
-        self._network = ray.put(network)
-        self._num_players = 0
-        self._idle: list[Any] = []
-        self._playing: dict[Any, tuple[Any, int]] = {}
-        self._deaths_in_a_row = 0
+def _player_maker(
+    config: RecordConfig, settings: PlaySettings, network: QNetwork | None, folder: Path
+) -> Callable[[str], Any]:
+    reference = ray.put(network)
+    options = {"num_cpus": config.resources.cpus_per_worker, "scheduling_strategy": "SPREAD"}
+    planner = partial(make_planner, config.env, config.planner)
 
-    def run(self, episode_ids: list[int], stop: StopRequest) -> None:
-        """Record `episode_ids`; on a stop request those under way are played to their end."""
-        resources = self._config.resources
-        num_players = min(resources.num_workers, len(episode_ids))
-        require_resources(cpus=num_players * resources.cpus_per_worker)
-        self._idle = [self._new_player() for _ in range(num_players)]
-        try:
-            wait_for_actors(self._idle, lambda: bool(stop))
-            self._play_all(episode_ids, stop)
-            self._close()
-        finally:
-            for player in [*self._idle, *(player for player, _ in self._playing.values())]:
-                ray.kill(player)
-
-    def _play_all(self, episode_ids: list[int], stop: StopRequest) -> None:
-        waiting = list(reversed(episode_ids))
-        total = self._config.num_episodes
-        with Progress("record", total, "episodes", initial=total - len(episode_ids)) as progress:
-            while self._playing or (waiting and not stop):
-                while self._idle and waiting and not stop:
-                    player, episode_id = self._idle.pop(), waiting.pop()
-                    self._playing[player.play.remote(episode_id)] = (player, episode_id)
-                ready, _ = ray.wait(list(self._playing), num_returns=1, timeout=1.0)
-                progress.advance(0)
-                for reference in ready:
-                    played = self._take(reference)
-                    if isinstance(played, int):
-                        waiting.append(played)
-                    else:
-                        progress.advance(note=f"last return {played.episode_return:,.0f}")
-
-    def _take(self, reference: Any) -> PlayedEpisode | int:
-        """A finished episode, or the id of one whose player died."""
-        player, episode_id = self._playing.pop(reference)
-        try:
-            played: PlayedEpisode = ray.get(reference)
-        except DEATHS as error:
-            self._replace(player, error)
-            return episode_id
-        self._deaths_in_a_row = 0
-        self._idle.append(player)
-        return played
-
-    def _replace(self, player: Any, error: Exception) -> None:
-        if isinstance(error, ray.exceptions.RayTaskError) or getattr(error, "actor_init_failed", False):
-            raise error
-        self._deaths_in_a_row += 1
-        if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
-            raise LapaError(
-                f"players died {self._deaths_in_a_row} times in a row; give them more memory or ask for fewer "
-                "(--resources.num_workers), then add --resume."
-            ) from error
-        print("A player died; another one takes its place and plays its episodes again.", file=sys.stderr, flush=True)
-        ray.kill(player)
-        self._idle.append(self._new_player())
-
-    def _close(self) -> None:
-        """Put all shards in place; those of a player that dies meanwhile are missing, and seen to be."""
-        for closing in [player.close.remote() for player in self._idle]:
-            try:
-                ray.get(closing)
-            except DEATHS as error:
-                if isinstance(error, ray.exceptions.RayTaskError):
-                    raise
-
-    def _new_player(self) -> Any:
-        config, name = self._config, f"player-{self._num_players:03d}"
-        self._num_players += 1
-        options = {"num_cpus": config.resources.cpus_per_worker, "scheduling_strategy": "SPREAD"}
+    def make_player(name: str) -> Any:
         return EpisodePlayerActor.options(**options).remote(
-            partial(AtariEnv, config.env), self._network, self._settings, self._folder, name
+            partial(AtariEnv, config.env), reference, planner, settings, folder, name
         )
+
+    return make_player
 
 
 def _missing_episodes(config: RecordConfig, folder: Path) -> list[int]:
@@ -177,14 +131,27 @@ def _missing_episodes(config: RecordConfig, folder: Path) -> list[int]:
     return [episode for episode in range(config.num_episodes) if episode not in recorded]
 
 
-def _settings(config: RecordConfig, agent: Artefact | None, network: QNetwork | None) -> PlaySettings:
+def _policy_figures(folder: Path) -> dict[str, float | int | str | None]:
+    """Who played; of a mix how many episodes each played, and with which median return."""
+    returns: dict[str, list[float]] = defaultdict(list)
+    for rows in read_shards(shard_paths(folder))[1].values():
+        returns[rows.policy].append(rows.total_reward)
+    figures: dict[str, float | int | str | None] = {"policy": " + ".join(sorted(returns))}
+    for policy, scores in sorted(returns.items()):
+        kind = policy.partition(" ")[0]
+        figures |= {f"{kind}_episodes": len(scores), f"{kind}_median_return": float(np.median(scores))}
+    return figures
+
+
+def _settings(config: RecordConfig, agent: Artefact | None) -> PlaySettings:
     stack = 1 if agent is None else int(agent.manifest.config["network"]["frame_stack"])
     return PlaySettings(
-        epsilon=1.0 if network is None else config.epsilon,
+        epsilon=1.0 if agent is None else config.epsilon,
         seed=config.seed,
         max_steps=config.max_steps,
+        planner_max_steps=config.planner_max_steps or config.max_steps,
         frame_stack=stack,
-        policy_name="random" if agent is None else f"agent {agent.identity}",
+        policy_name=RANDOM if agent is None else f"agent {agent.identity}",
         compression_level=config.resources.compression_level,
     )
 
@@ -199,3 +166,13 @@ def _check_game(config: RecordConfig, agent: Artefact | None, network: QNetwork 
             f"--agent {agent.path}: trained on {game} ({network.head.out_features} actions), but --env.game is "
             f"{config.env.game} ({num_actions} actions); give the game that it was trained on."
         )
+
+
+def _check_planned(config: RecordConfig) -> None:
+    if config.planner_episodes > config.num_episodes:
+        raise LapaError(
+            f"--planner_episodes {config.planner_episodes}: more than the {config.num_episodes} of --num_episodes; "
+            "give at most as many."
+        )
+    if config.agent == PLANNER or config.planner_episodes:
+        check_plannable(config.env.game)
