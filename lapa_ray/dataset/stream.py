@@ -103,6 +103,7 @@ class PictureStream:
         self._slots = Slots(dataset.decoder(draw.composite), self._capacity)
         self._executor = ThreadPoolExecutor(num_threads, thread_name_prefix="decode")
         self._window: Window | None = None
+        self._next: Window | None = None
 
     def __len__(self) -> int:
         """Batches an epoch, the same for every worker."""
@@ -125,13 +126,15 @@ class PictureStream:
 
     def next_batch(self) -> Batch:
         """The batch at which the stream stands. Raises `LapaError` that names a shard which turns out damaged."""
-        window = self._window = self._window or self._open_window()
+        window = self._window = self._window or self._begin(self._window_of(self.epoch, self.batch))
         rows = window.rows(self.batch)
         pictures = np.empty((self.draw.length, len(rows), *self._dataset.info.screen_shape), dtype=np.uint8)
         for place, out in enumerate(pictures):
             self._slots.copy(rows + place * self.draw.gap, out)
         episode_ids, steps = self._slots.names(rows)
         window.leave(self.batch)
+        window.decode_ahead()
+        self._begin_next(window)
         self.batch += 1
         return Batch(pictures, episode_ids, steps)
 
@@ -143,9 +146,13 @@ class PictureStream:
 
     def seek(self, epoch: int, batch: int) -> None:
         """Go to a batch; what is skipped is not decoded."""
+        is_next = (epoch, batch) == (self.epoch + 1, 0)
+        for window in (self._window, None if is_next else self._next):
+            if window is not None:
+                window.close()
+        self._window, self._next = self._next if is_next else None, None
         if self._window is not None:
-            self._window.close()
-            self._window = None
+            self._begin(self._window)
         self.epoch, self.batch = epoch, batch
 
     def get_state(self) -> dict[str, Any]:
@@ -164,7 +171,7 @@ class PictureStream:
 
     def close(self) -> None:
         """Stop the threads."""
-        self.seek(self.epoch, self.batch)
+        self.seek(self.epoch, self.batch)  # closes what is open
         self._executor.shutdown()
 
     def plan(self, epoch: int) -> Plan:
@@ -177,10 +184,24 @@ class PictureStream:
         generator = generator_for(draw.seed, "stream", epoch, draw.rank)
         return make_plan(chunks, draw.reach, self._num_chunks, generator)
 
-    def _open_window(self) -> Window:
-        plan = self.plan(self.epoch)
+    def _begin(self, window: Window) -> Window:
+        self._slots.reserve(window.num_slots)
+        window.decode_ahead()
+        return window
+
+    def _begin_next(self, window: Window) -> None:
+        """Begin to decode the next epoch where this one leaves slots free, so that its first batch is there in time."""
+        if window.is_waiting or not self.draw.shuffle:
+            return
+        if self._next is None:
+            self._next = self._window_of(self.epoch + 1, 0)
+        if self._next.num_slots <= self._slots.num_slots:
+            self._next.decode_ahead(AHEAD)
+
+    def _window_of(self, epoch: int, batch: int) -> Window:
+        plan = self.plan(epoch)
         bounds = batch_bounds(len(plan), len(self), self.draw.batch_size, drop_last=self.draw.drop_last)
-        return Window(plan, bounds, self.batch, self.draw.reach, self._slots, self._executor)
+        return Window(plan, bounds, batch, self.draw.reach, self._slots, self._executor)
 
     def _identity(self) -> dict[str, Any]:
         """What decides the order."""

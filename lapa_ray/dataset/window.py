@@ -36,13 +36,17 @@ class Slots:
         self._decoder, self._capacity = decoder, capacity
         self._pictures = np.empty((0, *decoder.picture_shape), dtype=np.uint8)
         self._names = np.empty((0, 2), dtype=np.int64)
+        self.free: list[int] = []
+        self.num_slots = 0
 
     def reserve(self, num_slots: int) -> None:
-        """Have `num_slots` at least; what was in them may be lost."""
+        """Have `num_slots` at least; all must be free if there are fewer."""
+        if num_slots <= self.num_slots:
+            return
         rows = num_slots * self._capacity
-        if rows > len(self._pictures):
-            self._pictures = np.empty((rows, *self._decoder.picture_shape), dtype=np.uint8)
-            self._names = np.empty((rows, 2), dtype=np.int64)
+        self._pictures = np.empty((rows, *self._decoder.picture_shape), dtype=np.uint8)
+        self._names = np.empty((rows, 2), dtype=np.int64)
+        self.free, self.num_slots = list(range(num_slots)), num_slots
 
     def fill(self, slot: int, chunk: Chunk, reach: int) -> None:
         """Decode `chunk` into `slot`."""
@@ -55,7 +59,7 @@ class Slots:
             row = stop
 
     def rows(self, slots: NDArray[np.int64], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where picture `rows` of `slots` lie."""
+        """Where pictures `rows` of `slots` lie."""
         return slots * self._capacity + rows
 
     def copy(self, rows: NDArray[np.int64], out: Screen) -> None:
@@ -82,11 +86,22 @@ class Window:
         self._leaving = deque(needed[np.argsort(last[needed], kind="stable")].tolist())
         self._last = last
         self._slot = np.full(len(plan.chunks), -1, dtype=np.int64)
-        num_slots = plan.most_alive(bounds) + AHEAD
-        slots.reserve(num_slots)
-        self._free = list(range(num_slots))
         self._decoding: dict[int, Future[None]] = {}
-        self._decode_ahead()
+        self.num_slots = plan.most_alive(bounds) + AHEAD
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether chunks wait for a slot."""
+        return bool(self._waiting)
+
+    def decode_ahead(self, num_chunks: int | None = None) -> None:
+        """Have chunks decoded into free slots, in the order in which they are needed; `num_chunks` at once at most."""
+        free = self._slots.free
+        while self._waiting and free and (num_chunks is None or len(self._decoding) < num_chunks):
+            chunk, slot = self._waiting.popleft(), free.pop()
+            self._slot[chunk] = slot
+            fill = self._slots.fill
+            self._decoding[chunk] = self._executor.submit(fill, slot, self._plan.chunks[chunk], self._reach)
 
     def rows(self, batch: int) -> NDArray[np.int64]:
         """Rows of the slots where the first pictures of the batch lie; the batches must be asked for in order.
@@ -101,20 +116,18 @@ class Window:
         return self._slots.rows(self._slot[chunks], self._plan.row[part])
 
     def leave(self, batch: int) -> None:
-        """The batch is drawn: slots that it was the last to need are decoded into."""
+        """The batch is drawn: slots that it was the last to need are free."""
         while self._leaving and self._last[self._leaving[0]] < self._bounds[batch + 1]:
-            self._free.append(int(self._slot[self._leaving.popleft()]))
-        self._decode_ahead()
+            self._give_back(self._leaving.popleft())
 
     def close(self) -> None:
-        """Call off what waits to be decoded, and let what is being decoded come to its end."""
+        """Call off what waits to be decoded, let what is being decoded come to its end, and free all slots."""
         for decoding in self._decoding.values():
             decoding.cancel()
         wait(self._decoding.values())
+        for chunk in self._leaving:
+            self._give_back(chunk)
 
-    def _decode_ahead(self) -> None:
-        while self._waiting and self._free:
-            chunk, slot = self._waiting.popleft(), self._free.pop()
-            self._slot[chunk] = slot
-            fill = self._slots.fill
-            self._decoding[chunk] = self._executor.submit(fill, slot, self._plan.chunks[chunk], self._reach)
+    def _give_back(self, chunk: int) -> None:
+        if self._slot[chunk] >= 0:
+            self._slots.free.append(int(self._slot[chunk]))

@@ -19,7 +19,7 @@ from lapa_ray.dataset import stream as stream_module
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.shards import shard_paths
 from lapa_ray.dataset.stream import Batch, Draw, PictureStream
-from lapa_ray.dataset.window import Slots
+from lapa_ray.dataset.window import AHEAD, Slots
 from tests.support.recordings import open_folder, record_counter
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=3, max_size=6)
@@ -158,8 +158,7 @@ def test_only_a_few_chunks_are_in_memory_and_nothing_skipped_is_decoded(monkeypa
     ):
         num_items = sum(len(batch) for batch in stream)
         assert num_items == 2400
-        assert sum(count for _, count in decoded) == 2400, "each chunk is decoded once"
-        assert len(decoded) == 60
+        assert 0 <= len(decoded) - 60 <= AHEAD, "each chunk is decoded once, and the next epoch begun"
         assert max(reserved) <= 10
         assert {slot for slot, _ in decoded} == set(range(max(reserved)))
         decoded.clear()

@@ -1,0 +1,235 @@
+"""The frame dataset beside its peers: size against PNG, pairs/s against PNG folders and Ray Data, cost of recording.
+
+All of it on random play that is recorded here, by the project's own code. Every ratio is of one run: rounds of the two
+sides alternate, and the median of the rounds' ratios counts. Pairs/s are pairs of pictures that arrive as torch tensors
+in shuffled batches of 32; the stream's figures include the start of every epoch.
+
+Where the floor of the stream lies, for one pair of 210×160 in µs of one core of the development machine (idle): with
+`last` of one stored frame a step 4 to decompress 34 kB, 6 more for Arrow to hand them over, 3 to pick the picture and 6
+to copy two of them into a batch; with `max4` four frames to decode, 40, and 42 for the composite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from torch import Tensor
+
+from benchmarks import _png_loader, _ray_data
+from benchmarks._frames import last_frames, record, repeated, write_pngs
+from benchmarks._memory import PeakMemory
+from benchmarks._result import Cell, print_result
+from lapa_ray.actors.policy import to_weights
+from lapa_ray.actors.rollout_worker import RolloutWorker, WorkerConfig
+from lapa_ray.core.pictures import Composite
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.dataset.stream import Draw, PictureStream
+from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
+from lapa_ray.models.q_network import QNetwork, QNetworkConfig
+
+BATCH_SIZE = 32
+SOURCE_STEPS = 450_000
+"""Of the source's set, one frame each."""
+TRAINING_EPSILON = 0.1
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured."""
+
+    num_episodes: int = 12
+    num_rounds: int = 5
+    round_s: float = 4.0
+    ray_frames: int = 60_000
+    long_frames: int = 1_000_000
+    rollouts: int = 30
+
+
+QUICK = Size(num_episodes=2, num_rounds=3, round_s=1.0, ray_frames=6_000, long_frames=20_000, rollouts=4)
+ROLLOUT_STEPS = 128
+"""Of each environment in a rollout: one row group of each is written in it."""
+NETWORK = QNetworkConfig()
+
+
+def main() -> int:
+    """Measure, print a row a figure."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.dataset", description=__doc__.partition("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: a smaller set, fewer rounds")
+    size = QUICK if parser.parse_args().quick else Size()
+    with tempfile.TemporaryDirectory(prefix="lapa-bench-") as scratch:
+        rows = measure(Path(scratch), size)
+    table: list[dict[str, Cell]] = [
+        {"figure": row.key, "value": row.value, "bar": row.bar, "of": row.of} for row in rows
+    ]
+    print_result("dataset", table, {row.key: round(row.value, 4) for row in rows})
+    return 0
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure, the bar that it is to pass, and what it was made of."""
+
+    key: str
+    value: float
+    bar: str
+    of: str
+
+
+def measure(folder: Path, size: Size) -> list[Row]:
+    """All figures."""
+    _say(f"recording {size.num_episodes} episodes of random play")
+    frames = record(folder / "frames", size.num_episodes)
+    steps = last_frames(frames, folder / "steps")
+    _say("writing the same frames as PNG")
+    png_bytes = write_pngs(frames, folder / "png")
+    return [
+        *sizes(frames, steps, png_bytes),
+        *against_png(frames, steps, folder / "png", size),
+        against_ray_data(steps, folder / "many_steps", size),
+        *streaming(frames, folder / "long", size),
+        *recording(folder / "gameplay", size),
+    ]
+
+
+def sizes(frames: FrameDataset, steps: FrameDataset, png_bytes: float) -> list[Row]:
+    """Bytes a frame, ours and PNG's."""
+    ours, ours_a_step = (float(_figure(dataset, "bytes_per_frame")) for dataset in (frames, steps))
+    of = f"{png_bytes:,.0f} B a frame as RGB PNG, {ours:.1f} B in shards"
+    extrapolated = f"{SOURCE_STEPS:,} × {ours_a_step:.1f} B, measured on {_figure(steps, 'num_frames'):,} steps"
+    return [
+        Row("png_bytes_ratio", png_bytes / ours, "≥ 5", of),
+        Row("source_set_mb", SOURCE_STEPS * ours_a_step / 1e6, "≤ 150", extrapolated),
+    ]
+
+
+def against_png(frames: FrameDataset, steps: FrameDataset, pngs: Path, size: Size) -> Iterator[Row]:
+    """Pairs/s of the stream and of the PNG loader, of the same steps."""
+    cases: tuple[tuple[str, FrameDataset, Composite, str], ...] = (
+        ("vs_png_loader_composite", frames, "max4", "≥ 6"),
+        ("vs_png_loader_last", steps, "last", "≥ 15"),
+    )
+    for key, dataset, composite, bar in cases:
+        _say(f"{key}: {size.num_rounds} rounds")
+        pairs = _png_loader.PngPairs(pngs, frames, composite)
+        peer = _png_loader.batches(pairs, BATCH_SIZE)
+        with PictureStream(dataset, dataset.episode_ids, Draw(BATCH_SIZE, composite=composite)) as stream:
+            ours = _endless(stream)
+            next(ours), next(peer)
+            rates = [(_rate(ours, size.round_s), _rate(peer, size.round_s)) for _ in range(size.num_rounds)]
+        yield Row(key, _median_ratio(rates), bar, _sides(rates, "pairs/s", "PNG loader's"))
+
+
+def against_ray_data(steps: FrameDataset, folder: Path, size: Size) -> Row:
+    """Pairs/s of the stream and pictures/s of Ray Data, of the same shards."""
+    _say(f"vs_ray_data: writing {size.ray_frames:,} frames")
+    dataset = repeated(steps, folder, size.ray_frames)
+    rates = []
+    draw = Draw(BATCH_SIZE, composite="last")
+    with _ray_data.session(), PictureStream(dataset, dataset.episode_ids, draw) as stream:
+        ours = _endless(stream)
+        next(ours)
+        for _ in range(size.num_rounds):
+            peer = _ray_data.batches(folder, BATCH_SIZE)
+            next(peer)  # the start of Ray Data's execution does not count
+            rates.append((_rate(ours, size.round_s), _rate(peer, float("inf"))))
+    return Row(
+        "vs_ray_data", _median_ratio(rates), "≥ 1", _sides(rates, "pairs/s", "pictures/s of Ray Data, in order:")
+    )
+
+
+def streaming(frames: FrameDataset, folder: Path, size: Size) -> list[Row]:
+    """A process that streams a long set: how soon the first batch is there, and how much memory it takes."""
+    _say(f"writing a set of {size.long_frames:,} frames")
+    long = repeated(frames, folder, size.long_frames)
+    what = f"{_figure(long, 'num_frames'):,} frames, {_figure(long, 'megabytes'):,.0f} MB"
+    command = [sys.executable, "-m", "benchmarks._stream_probe", str(folder)]
+    _say("streaming it")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process, PeakMemory(process.pid) as memory:
+        out, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"benchmarks.dataset: the streaming process ended with exit code {process.returncode}.")
+    told = json.loads(out.splitlines()[-1])
+    rate = told["num_pairs"] / told["seconds"]
+    return [
+        Row("first_batch_s", told["first_batch_s"], "< 2", f"from opening a set of {what}"),
+        Row("resident_gb", max(memory.peaks.values()) / 1e9, "< 2", f"an epoch of {what}, {rate:,.0f} pairs/s"),
+    ]
+
+
+def recording(folder: Path, size: Size) -> list[Row]:
+    """Share of a rollout worker's steps/s that writing costs it: playing by its network, and at random."""
+    rows = []
+    for key, epsilon, bar in (("recording_cost", TRAINING_EPSILON, "≤ 0.05"), ("recording_cost_bare", 1.0, "≤ 0.30")):
+        _say(f"{key}: {size.rollouts} rollouts")
+        (folder / key).mkdir(parents=True)
+        writing, plain = _worker(folder / key), _worker(None)
+        weights = to_weights(QNetwork(AtariEnv(AtariEnvConfig()).num_actions, NETWORK))
+        rates = [
+            (_steps_a_second(writing, weights, epsilon), _steps_a_second(plain, weights, epsilon))
+            for _ in range(size.rollouts)
+        ]
+        writing.close()
+        rows.append(Row(key, 1 - _median_ratio(rates), bar, _sides(rates, "steps/s writing", "without:")))
+    return rows
+
+
+def _worker(folder: Path | None) -> RolloutWorker:
+    """A worker of `train-dqn` as it is by default, in this process; what it sends goes nowhere."""
+    blocks = list(range(WorkerConfig().envs_per_worker))
+    return RolloutWorker(partial(AtariEnv, AtariEnvConfig()), blocks, NETWORK, 0, lambda _chunks: None, folder)
+
+
+def _steps_a_second(worker: RolloutWorker, weights: Any, epsilon: float) -> float:
+    start = time.perf_counter()
+    played = worker.play(weights, epsilon, ROLLOUT_STEPS)
+    return played.num_steps / (time.perf_counter() - start)
+
+
+def _endless(stream: PictureStream) -> Iterator[tuple[Tensor, ...]]:
+    import torch
+
+    while True:
+        for batch in stream:
+            yield tuple(torch.from_numpy(batch.pictures))
+
+
+def _rate(batches: Iterator[Any], seconds: float) -> float:
+    """Pairs (or pictures) a second, over `seconds` or to the end."""
+    start, count = time.perf_counter(), 0
+    for batch in batches:
+        count += len(batch[0]) if isinstance(batch, (tuple, list)) else len(batch)
+        if time.perf_counter() - start >= seconds:
+            break
+    return count / (time.perf_counter() - start)
+
+
+def _median_ratio(rates: list[tuple[float, float]]) -> float:
+    return median(ours / theirs for ours, theirs in rates)
+
+
+def _sides(rates: list[tuple[float, float]], ours: str, theirs: str) -> str:
+    mine, others = (median(side) for side in zip(*rates, strict=True))
+    return f"{mine:,.0f} {ours}, {theirs} {others:,.0f}"
+
+
+def _figure(dataset: FrameDataset, name: str) -> Any:
+    return dataset.artefact.manifest.figures[name]
+
+
+def _say(text: str) -> None:
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""The two sides of the dataset benchmark are given the same frames."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks._frames import last_frames, repeated, steps_of, write_pngs
+from benchmarks._png_loader import PngPairs
+from benchmarks.dataset import Row, sizes
+from lapa_ray.core.pictures import to_rgb
+from lapa_ray.dataset.pairs import PairStore
+from tests.support.recordings import frames_artefact
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory):
+    return frames_artefact(tmp_path_factory.mktemp("bench") / "frames", [7, 4], height=8)
+
+
+def test_last_frames_are_the_same_steps_with_one_frame_each(frames, tmp_path):
+    steps = last_frames(frames, tmp_path / "steps")
+    assert steps.info.frame_skip == 1
+    for episode in frames.episode_ids:
+        assert steps.rows(episode).num_frames == frames.num_steps(episode) + 1
+        np.testing.assert_array_equal(steps.screens(episode), frames.composites(episode, "last"))
+        np.testing.assert_array_equal(steps.steps(episode).actions, frames.steps(episode).actions)
+
+
+def test_a_repeated_set_holds_the_same_episodes_under_new_ids(frames, tmp_path):
+    long = repeated(frames, tmp_path / "long", 100)
+    assert long.episode_ids == [0, 1, 2, 3, 4]
+    for episode in long.episode_ids:
+        for copy, original in zip(steps_of(long, episode), steps_of(frames, episode % 2), strict=True):
+            np.testing.assert_array_equal(copy.frames.screens, original.frames.screens)
+            np.testing.assert_array_equal(copy.frames.ram, original.frames.ram)
+            assert (copy.action, copy.terminated, copy.truncated) == original[:1] + original[2:]
+
+
+def test_the_png_loader_gives_the_pairs_that_the_stream_gives(frames, tmp_path):
+    assert write_pngs(frames, tmp_path) > 60
+    store = PairStore.load(frames, frames.episode_ids, "last")
+    pairs = PngPairs(tmp_path, frames, "last")
+    assert len(pairs) == len(store)
+    for index in range(len(store)):
+        for png, ours in zip(pairs[index], store.batch([index]), strict=True):
+            np.testing.assert_array_equal(png.numpy()[..., ::-1], to_rgb(ours[0], frames.info.palette))
+    brightest = PngPairs(tmp_path, frames, "max4")
+    screens = to_rgb(frames.screens(0), frames.info.palette)
+    torch.testing.assert_close(brightest[1][1], torch.from_numpy(screens[5:9].max(axis=0)[..., ::-1].copy()))
+
+
+def test_sizes_are_those_of_the_shards(frames):
+    ratio, source = sizes(frames, frames, png_bytes=1000.0)
+    ours = frames.artefact.manifest.figures["bytes_per_frame"]
+    assert isinstance(ratio, Row)
+    assert (ratio.key, ratio.value) == ("png_bytes_ratio", 1000 / ours)
+    assert (source.key, source.value) == ("source_set_mb", pytest.approx(0.45 * ours))
