@@ -184,7 +184,8 @@ class Draft:
         locks.release(self.path)
 
     def finish(self, figures: Mapping[str, float | int | str | None]) -> Artefact:
-        """Write the manifest: from here on the artefact is whole."""
+        """Write the manifest: from here on the artefact is whole. What killed workers left half-written goes before."""
+        remove_leftovers(self.path)
         fields = self.run.model_dump(mode="json") | {"figures": _finite(figures), "seconds": round(self._seconds(), 2)}
         manifest = Manifest.model_validate(fields)
         write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))

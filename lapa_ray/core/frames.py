@@ -18,8 +18,8 @@ class GameInfo:
     """What a shard needs to explain itself.
 
     `palette` is uint8 [256, 3] RGB, and index i of a screen means palette[i]; where `channels` is 3, screens are RGB
-    themselves and the palette is empty, [0, 3], so that a look-up by mistake fails. `unknown` names columns that hold
-    no knowledge, as those of imports may: null, or 0 where the schema has no null.
+    themselves and the palette is empty, [0, 3], so that a look-up by mistake fails. `unknown` names columns and fields
+    that hold no knowledge, as those of imports may: null, or 0 or empty where there is no null.
     """
 
     game: str

@@ -129,7 +129,7 @@ def _read_shard(shard: Path | Location) -> tuple[GameInfo, dict[int, EpisodeRows
     columns = {name: _numpy(table, name) for name in INDEX_COLUMNS}
     episodes = {}
     for rows in _runs(shard, columns, np.array(sizes), policy):
-        _check_episode(rows, len(info.action_meanings))
+        _check_episode(rows, info)
         if (episode_id := int(rows.columns["episode_id"][0])) in episodes:
             raise LapaError(f"{shard}: the rows of episode {episode_id} lie apart; record it again.")
         episodes[episode_id] = rows
@@ -150,23 +150,32 @@ def _runs(
         yield EpisodeRows(shard, tuple(range(int(first), int(end))), tuple(sizes[first:end].tolist()), rows, policy)
 
 
-def _check_episode(rows: EpisodeRows, num_actions: int) -> None:
+def _check_episode(rows: EpisodeRows, info: GameInfo) -> None:
     """An episode is frames 0, 1, 2, … of steps −1, 0, 1, … in order, ended at its last frame alone."""
     columns = rows.columns
     steps, ends = columns["step"], columns["terminated"] | columns["truncated"]
     whole = (
         np.array_equal(columns["frame_index"], np.arange(len(steps)))
-        and steps[0] == RESET_STEP
-        and np.isin(np.diff(steps), (0, 1)).all()
+        and _are_steps(steps, info.frame_skip)
         and ends[-1]
         and not ends[:-1].any()
     )
     name = f"{rows.shard}: episode {columns['episode_id'][0]}"
     if not whole:
         raise LapaError(f"{name} is not whole, or its rows are out of order; record it again.")
+    num_actions = len(info.action_meanings)
     for actions in (columns["action"], columns["executed_action"]):
         if actions.min() < NO_ACTION or actions.max() >= num_actions:
             raise LapaError(f"{name} holds an action that is none of the {num_actions} of the game; record it again.")
+    if ((np.diff(columns["action"]) != 0) & (np.diff(steps) == 0)).any():
+        raise LapaError(f"{name} holds a step of several actions; record it again.")
+
+
+def _are_steps(steps: NDArray[np.int32], frame_skip: int) -> bool:
+    """Whether the reset is one row, and each step `frame_skip` rows, the last step as many at most."""
+    num_rows = len(steps) - 1
+    expected = np.arange(num_rows) // frame_skip
+    return bool(steps[0] == RESET_STEP and np.array_equal(steps[1:], expected))
 
 
 def _differ(one: GameInfo, other: GameInfo) -> bool:

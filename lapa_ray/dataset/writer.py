@@ -112,8 +112,9 @@ class FrameWriter:
 
     def _flush(self) -> None:
         if self._shard is None:
-            # No two processes have one name for what is half-written, and none can put another's in place.
-            temporary = self._folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{self._name}.parquet"
+            # No two processes have one name for what is half-written, and none can put another's in place. It does not
+            # end in .parquet, so that no reader takes it for a shard.
+            temporary = self._folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{self._name}"
             self._shard = _Shard(temporary, self._schema, self._level, self._rows.size)
         self._shard.write(self._rows.to_batch(self._schema))
         self._rows.clear()

@@ -59,7 +59,7 @@ def begun(out: Path) -> bool:
 
 
 def writing(out: Path) -> bool:
-    return any(path.stat().st_size > 10_000 for path in out.glob(".tmp-*.parquet"))
+    return any(path.stat().st_size > 10_000 for path in out.glob(".tmp-*"))
 
 
 def placed(out: Path) -> bool:

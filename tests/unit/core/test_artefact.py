@@ -328,3 +328,21 @@ def test_a_read_only_directory_is_refused(config, tmp_path):
         pytest.raises(LapaError, match=r"cannot be created \(Read-only file system\)"),
     ):
         Draft.begin(config.model_copy(update={"out": disk / "out"}), "vqvae")
+
+
+def test_leftovers_of_killed_workers_go_with_a_resume_and_before_the_end(tmp_path):
+    config = BakeConfig(out=tmp_path / "cake", flour=tmp_path)
+
+    def leave() -> None:
+        (config.out / "part").mkdir(exist_ok=True)
+        (config.out / "part" / ".tmp-0a1b-block").write_text("half")
+        (config.out / ".tmp-episode").mkdir()
+        (config.out / ".tmp-episode" / "0.png").write_text("half")
+
+    Draft.begin(config, "frames")
+    leave()
+    draft = Draft.begin(config.model_copy(update={"resume": True}), "frames")
+    assert sorted(path.name for path in config.out.rglob("*")) == ["part", "run.json"]
+    leave()
+    draft.finish({})
+    assert sorted(path.name for path in config.out.rglob("*")) == ["manifest.json", "part", "run.json"]

@@ -58,6 +58,13 @@ def set_row(name: str, row: int, value):
         (set_row("step", 0, 0), "episode 0 is not whole"),
         (set_row("terminated", 12, False), "episode 0 is not whole"),
         (set_row("truncated", 4, True), "episode 0 is not whole"),
+        (set_row("step", 4, 1), "episode 0 is not whole"),
+        (
+            lambda columns: columns | {"step": [-1, -1, *[0] * 3, *[1] * 4, *[2] * 4, *columns["step"][13:]]},
+            "not whole",
+        ),
+        (lambda columns: columns | {"step": [-1, *[0] * 3, *[1] * 4, *[2] * 5, *columns["step"][13:]]}, "not whole"),
+        (set_row("action", 6, 4), "episode 0 holds a step of several actions"),
         (set_row("action", 20, NUM_ACTIONS), "episode 1 holds an action that is none of the 5"),
         (set_row("executed_action", 20, -2), "episode 1 holds an action that is none of the 5"),
         (lambda columns: columns | {"episode_id": [0] * 13 + [0] * 9}, "episode 0 is not whole"),
