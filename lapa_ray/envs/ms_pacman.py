@@ -29,7 +29,7 @@ HEADING = {"player": 56, "sue": 1, "inky": 2, "pinky": 3, "blinky": 4}
 MAZE, LAST_GHOST, DOTS, FRIGHT, PILLS, LATE, EATEN, SCORE, FRUIT_AND_LIVES = 0, 19, 59, 116, 117, 118, 119, 120, 123
 PHASE = 39
 """What the game does: PLAYING, or a number that counts up while it stands still."""
-PLAYING, DYING, EATING_GHOST = 255, range(73, 90), range(51, 60)
+PLAYING, DYING, EATING_GHOST = 255, range(73, 90), range(51, 55)
 _FRIGHTENED, _HEADING_BITS = 0x80, 3
 _PILL_BITS = np.array([4, 8, 16, 32], dtype=np.uint8)
 
