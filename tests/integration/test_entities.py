@@ -15,7 +15,7 @@ from lapa_ray.envs.mazes import COLUMNS, NUM_MAZES, cell_of, dot_pixels, maze_of
 from lapa_ray.envs.ms_pacman import EATEN, FRUIT_AND_LIVES, GHOSTS, MAZE, MsPacmanEntities
 
 COLOURS = {"player": 42, "sue": 38, "inky": 184, "pinky": 88, "blinky": 70}
-BLUE, WHITE, FLOOR = 150, 12, 144
+BLUE, WHITE, FLOOR, CHERRY = 150, 12, 144, 68
 MAZE_ROWS = 171
 INTRO_FRAMES = 280
 
@@ -117,6 +117,28 @@ def test_ghosts_are_seen_in_composites_though_they_flicker(play, name):
         box = play.screens[t + 1 : t + 5, max(0, top - 2) : top + 12, max(0, left - 2) : left + 10]
         seen.append(np.isin(box, (BLUE, WHITE) if scared[t] else COLOURS[name]).sum(axis=(1, 2)).max() > 15)
     assert np.mean(seen) > 0.8
+
+
+def test_the_fruit_is_where_ram_said_one_frame_before():
+    """The first comes with the fiftieth dot; 46 are written into RAM, the others are eaten."""
+    ale, generator, action = load_emulator("MsPacman"), np.random.default_rng(0), 3
+    ale.reset_game()
+    for _ in range(INTRO_FRAMES):
+        ale.act(0)
+    ale.setRAM(EATEN, 46)
+    told = []
+    for _ in range(500):
+        action = int(generator.integers(2, 6)) if generator.random() < 0.1 else action
+        ale.act(action)
+        told.append((ale.getScreen(), ale.getRAM()))
+    fruit = entities_of("MsPacman").read(np.array([ram for _, ram in told])).sprites["fruit"]
+    shown = np.flatnonzero(fruit.present[:-1])
+    assert not fruit.present[0]
+    assert len(shown) > 200
+    offsets = [_offset(told[t + 1][0], CHERRY, fruit.left[t], fruit.top[t]) for t in shown]
+    found = np.array([offset for offset in offsets if offset is not None])
+    assert len(found) > 0.9 * len(shown)
+    assert (found <= 2).all()
 
 
 def test_score_is_the_sum_of_rewards_at_every_frame(play):
