@@ -14,7 +14,7 @@ from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.reader import FrameDataset
-from lapa_ray.dataset.stream import Draw
+from lapa_ray.dataset.stream import Draw, PictureStream
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.dataset.writer import FrameWriter
 from lapa_ray.models.checkpoint import load_checkpoint
@@ -147,8 +147,13 @@ def rgb_artefact(path):
     return FrameDataset.open(path)
 
 
-def test_rgb_frames_train_as_well(tmp_path):
+def test_rgb_frames_stream_and_train_as_well(tmp_path):
     dataset = rgb_artefact(tmp_path / "film")
+    with PictureStream(dataset, [0, 1], Draw(4, shuffle=False)) as stream:
+        for streamed, stored in zip(
+            stream.next_batch().pictures, PairStore.load(dataset, [0, 1]).batch(range(4)), strict=True
+        ):
+            np.testing.assert_array_equal(streamed, stored)
     config = TrainVqvaeConfig(
         frames=dataset.artefact.path,
         out=tmp_path / "vqvae",
