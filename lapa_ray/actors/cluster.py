@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 
 from lapa_ray.actors.cluster_address import check_reachable, cluster_address, unreachable
 from lapa_ray.actors.faults import worker_faults_named
@@ -91,13 +92,14 @@ def require_resources(*, cpus: float, gpus: float = 0.0, timeout_s: float | None
 def wait_for_actors(actors: Sequence[Any], should_stop: Callable[[], bool]) -> None:
     """Wait until the cluster has placed and started `actors`, telling every 30 s what is lacking.
 
-    Room in all, which `require_resources` looks at, may be taken by others, or in pieces too small. An actor that
-    fails to start is not told here: its first call tells why.
+    Room in all, which `require_resources` looks at, may be taken by others, or in pieces too small. Raises Ray's error
+    for an actor whose creation fails; one that is killed meanwhile is told of by its first call.
     """
     starting = [actor.__ray_ready__.remote() for actor in actors]
     start = last_line = time.monotonic()
     while starting and not should_stop():
-        _, starting = ray.wait(starting, num_returns=len(starting), timeout=0.5)
+        started, starting = ray.wait(starting, num_returns=len(starting), timeout=0.5)
+        _check_created(started)
         if starting and time.monotonic() - last_line >= RESOURCE_LINE_PERIOD_S:
             last_line = time.monotonic()
             free = ", ".join(f"{ray.available_resources().get(name, 0):g} {name}" for name in ("CPU", "GPU"))
@@ -107,6 +109,15 @@ def wait_for_actors(actors: Sequence[Any], should_stop: Callable[[], bool]) -> N
                 file=sys.stderr,
                 flush=True,
             )
+
+
+def _check_created(started: Sequence[ray.ObjectRef]) -> None:
+    for reference in started:
+        try:
+            ray.get(reference)
+        except RayActorError as error:
+            if error.actor_init_failed:
+                raise
 
 
 def _lack(cpus: float, gpus: float) -> str:

@@ -16,6 +16,12 @@ _LAPA_ERROR = re.compile(
 )
 _NO_SPACE = re.compile(r"OSError: (\[Errno (?:28|122)\][^\n]*)")
 
+_NO_MEMORY = re.compile(
+    r"Unable to allocate [^\n]*|[Cc]an't allocate memory[^\n]*|CUDA out of memory[^.\n]*|\bMemoryError\b"
+)
+"""As NumPy, torch on a CPU, torch on a GPU and Python say it."""
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")
+
 
 @contextmanager
 def worker_faults_named() -> Iterator[None]:
@@ -38,12 +44,21 @@ def named_fault(error: BaseException) -> LapaError | None:
         if isinstance(inside, OSError) and inside.errno in NO_ROOM:
             return _no_space(str(inside))
         inside = getattr(inside, "cause", None) or inside.__cause__
-    text = str(error)
+    text = plain(error)
     if found := _LAPA_ERROR.search(text):
         return LapaError(found[1])
     if found := _NO_SPACE.search(text):
         return _no_space(found[1])
+    if found := _NO_MEMORY.search(text):
+        return LapaError(
+            f"out of memory ({found[0]}); ask for less: fewer workers, or a smaller network, batch or replay.capacity."
+        )
     return None
+
+
+def plain(error: BaseException) -> str:
+    """What `error` says, without the colours that Ray gives it for a terminal."""
+    return _COLOUR.sub("", str(error))
 
 
 def _no_space(reason: str) -> LapaError:

@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
 
-from lapa_ray.actors.faults import named_fault
+from lapa_ray.actors.faults import named_fault, plain
 from lapa_ray.actors.rollout_worker import RolloutStats
 from lapa_ray.core.errors import LapaError
 
@@ -120,7 +120,10 @@ def result_of(reference: ray.ObjectRef, who: str) -> Any:
     except RayTaskError as error:
         raise _fault(error, who) from error
     except DEATHS as error:
-        raise named_fault(error) or LapaError(_death(who, error)) from error
+        named = named_fault(error)
+        if named is None and getattr(error, "actor_init_failed", False):
+            raise  # a fault of ours, which --resume would meet again
+        raise named or LapaError(_death(who, error)) from error
 
 
 def _fault(error: RayTaskError, who: str) -> Exception:
@@ -138,7 +141,7 @@ def _death(who: str, error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = [line.strip() for line in plain(error).splitlines() if line.strip()]
     return lines[0].rstrip(".:") if lines else type(error).__name__
 
 

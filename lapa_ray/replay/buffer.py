@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from lapa_ray.core.config import Config, Fraction
+from lapa_ray.core.errors import LapaError
 from lapa_ray.replay.chunk import Batch, Chunk
 from lapa_ray.replay.samplers import PrioritisedSampler, Sampler, UniformSampler
 from lapa_ray.replay.transitions import TransitionStore
@@ -85,11 +87,19 @@ def build_replay(
     generator: np.random.Generator,
     shape: tuple[int, ...] = (84, 84),
 ) -> ReplayBuffer:
-    """The buffer that `config` describes, uniform or prioritised, drawing from `generator`."""
-    store = TransitionStore(config.capacity, frame_stack, shape, config.spare_frames)
-    if use_per:
-        return ReplayBuffer(store, PrioritisedSampler(config.capacity, config.alpha, generator))
-    return ReplayBuffer(store, UniformSampler(generator))
+    """The buffer that `config` describes, uniform or prioritised, drawing from `generator`.
+
+    Raises `LapaError` where there is no memory for it.
+    """
+    try:
+        store = TransitionStore(config.capacity, frame_stack, shape, config.spare_frames)
+        sampler = PrioritisedSampler(config.capacity, config.alpha, generator) if use_per else UniformSampler(generator)
+    except MemoryError as error:
+        raise LapaError(
+            f"--replay.capacity {config.capacity}: {config.capacity * math.prod(shape) / 1e9:,.0f} GB of frames, more "
+            "than this node has memory for; lower it."
+        ) from error
+    return ReplayBuffer(store, sampler)
 
 
 def beta_at(config: ReplayConfig, progress: float) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ class FrameRing:
     def __init__(self, capacity: int, shape: tuple[int, ...] = (84, 84)) -> None:
         if capacity < 1:
             raise ValueError(f"capacity must be at least 1, not {capacity}")
+        if capacity * math.prod(shape) > sys.maxsize:  # NumPy's fault would be a ValueError here
+            raise MemoryError(f"{capacity} frames of {shape}")
         self.capacity = capacity
         self._frames = np.empty((capacity, *shape), dtype=np.uint8)
         self.next_id = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from lapa_ray import cli
 from lapa_ray.actors.cluster import ray_session
 from lapa_ray.core.artefact import open_artefact
 from lapa_ray.core.config import RayConfig
@@ -222,3 +224,19 @@ def test_an_agent_of_another_shape_or_game_is_named(agent, tmp_path):
     with pytest.raises(LapaError, match=r"agent_PER\.pth: weights of another network shape"):
         record.run(record_config(tmp_path / "frames", other, 1))
     assert not (tmp_path / "frames").exists()
+
+
+@pytest.mark.parametrize("capacity", [10**14, 10**18])
+def test_a_replay_buffer_beyond_all_memory_is_refused_in_a_line_and_leaves_nothing(tmp_path, capfd, capacity):
+    command = [
+        *("train-dqn", f"--out={tmp_path / 'agent'}", "--config=tune_configs/micro/train_dqn.yaml"),
+        *(f"--replay.capacity={capacity}", "--wandb.mode=disabled"),
+    ]
+    assert cli.main(command) == 2
+    said = capfd.readouterr().err
+    assert re.fullmatch(
+        rf"lapa-ray train-dqn: --replay\.capacity {capacity}: [\d,]+ GB of frames, more than this node has memory for; "
+        r"lower it\.\n",
+        said,
+    )
+    assert list(tmp_path.iterdir()) == []

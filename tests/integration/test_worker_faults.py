@@ -1,13 +1,26 @@
 """A fault of the user's that shows only in a Ray worker is told like any other."""
 
+import os
+import re
+import signal
+
+import numpy as np
 import pytest
 import ray
+import torch
 
 from lapa_ray.actors.cluster import ray_session
+from lapa_ray.actors.worker_pool import result_of
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 
 TWO_LINES = "frames-00000.parquet: corrupt shard; restore it.\nOr record it again."
+
+
+@pytest.fixture(scope="module")
+def ray_running():
+    with ray_session(RayConfig(num_cpus=1, object_store_mb=80)):
+        yield
 
 
 @ray.remote(num_cpus=0)
@@ -33,13 +46,53 @@ def run_locally(kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data warns of its own defaults
-def test_faults_of_workers_are_named():
-    with ray_session(RayConfig(num_cpus=1, object_store_mb=80)):
-        for run in (run_task, run_in_data):
-            with pytest.raises(LapaError) as error, ray_session(RayConfig()):
-                run("user's")
-            assert str(error.value) == TWO_LINES
-            with pytest.raises(ray.exceptions.RayTaskError, match="ZeroDivisionError"), ray_session(RayConfig()):
-                run("ours")
-        with pytest.raises(LapaError, match="no disk space"), ray_session(RayConfig()):
-            run_task("no space")
+def test_faults_of_workers_are_named(ray_running):
+    for run in (run_task, run_in_data):
+        with pytest.raises(LapaError) as error, ray_session(RayConfig()):
+            run("user's")
+        assert str(error.value) == TWO_LINES
+        with pytest.raises(ray.exceptions.RayTaskError, match="ZeroDivisionError"), ray_session(RayConfig()):
+            run("ours")
+    with pytest.raises(LapaError, match="no disk space"), ray_session(RayConfig()):
+        run_task("no space")
+
+
+@ray.remote(num_cpus=0)
+class Unborn:
+    """An actor whose creation fails."""
+
+    def __init__(self, kind: str) -> None:
+        if kind == "torch":
+            torch.empty(2**46)
+        if kind == "numpy":
+            np.empty(2**46)
+        raise ZeroDivisionError
+
+    def call(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("kind", ["torch", "numpy"])
+def test_an_actor_for_which_memory_is_lacking_says_so_in_a_line(ray_running, kind):
+    with pytest.raises(LapaError) as error:
+        result_of(Unborn.remote(kind).call.remote(), "learner")
+    assert re.match(r"out of memory \((Unable to|can't) allocate .*\); ask for less: ", str(error.value))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_an_actor_whose_creation_fails_by_our_fault_is_not_to_be_resumed(ray_running):
+    with pytest.raises(ray.exceptions.ActorDiedError, match="ZeroDivisionError"):
+        result_of(Unborn.remote("ours").call.remote(), "learner")
+
+
+def test_a_death_is_told_without_the_colours_of_a_terminal(ray_running):
+    actor = Mortal.remote()
+    with pytest.raises(LapaError, match=r"^the learner died \([^\x1b]*\); add --resume") as error:
+        result_of(actor.die.remote(), "learner")
+    assert len(str(error.value).splitlines()) == 1
+
+
+@ray.remote(num_cpus=0)
+class Mortal:
+    def die(self) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
