@@ -34,8 +34,8 @@ class RecordResources(Config):
 
     part_of_identity = False
 
-    num_workers: PositiveInt = 2
-    """Players, one process each; one a core is best."""
+    num_workers: PositiveInt | None = None
+    """Players, one process each; one a core of Ray if not given."""
     cpus_per_worker: float = Field(0.5, gt=0)
     """CPU cores that Ray reserves for a player."""
     compression_level: int = Field(6, ge=1, le=22)
@@ -105,7 +105,8 @@ def _record(config: RecordConfig, make_player: Callable[[str], Any], missing: li
     total = config.num_episodes
     with Progress("record", total, "episodes", initial=total - len(missing)) as progress:
         players = config.resources
-        recording = Recording(make_player, config.is_planned, players.num_workers, players.cpus_per_worker)
+        num_players = players.num_workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
+        recording = Recording(make_player, config.is_planned, num_players, players.cpus_per_worker)
         recording.run(missing, progress, stop)
 
 

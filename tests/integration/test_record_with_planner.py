@@ -79,6 +79,13 @@ def test_the_manifest_tells_who_played_how_many(mix):
     assert figures["planner_median_return"] > figures["random_median_return"] == 0
 
 
+def test_as_many_players_as_cores_play(mix):
+    """Two cores, so two players, both of which had one of the planner's episodes; which played the others is chance."""
+    names = {shard.name.partition("-planner")[0] for shard in shard_paths(mix.artefact.path) if "planner" in shard.name}
+    assert names <= {"player-000", "player-001"}
+    assert max(shard.name for shard in shard_paths(mix.artefact.path)) >= "player-001"
+
+
 def test_each_is_cut_where_asked(mix):
     assert {episode: mix.num_steps(episode) for episode in mix.episode_ids} == {0: 20, 1: 20, 2: 110, 3: 20, 4: 110}
 
