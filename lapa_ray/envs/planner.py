@@ -33,8 +33,8 @@ HEADINGS = ("UP", "RIGHT", "DOWN", "LEFT")
 NOOP = 0
 PASSED_PIXELS = 3
 """This far beyond the middle of a crossing it is too late to turn into a side way."""
-LONGEST_CORRIDOR_STEPS = 40
-"""Agent steps after which a corridor that leads to no junction is given up; the longest takes about 30."""
+MOST_STEPS_AT_ONCE = 40
+"""Agent steps after which a way ends in the middle of a corridor, from where it may be looked on; few are so long."""
 FARTHEST_PULL_CELLS = 60
 
 
@@ -147,7 +147,7 @@ class _Search:
         self._cells = _cells()
         self._pull, self._eaten = pull, int(ram[EATEN])
         self._cells_to_go = _cells_to_go(int(ram[MAZE]) % NUM_MAZES, targets_of(ram).tobytes())
-        self._discounts = _discounts(config.discount, config.horizon_steps + LONGEST_CORRIDOR_STEPS + 1)
+        self._discounts = _discounts(config.discount, config.horizon_steps + MOST_STEPS_AT_ONCE + 1)
 
     def best_heading(self, state: EmulatorState, ram: NDArray[np.uint8]) -> int | None:
         """The heading of the best way; None where there is none."""
@@ -178,7 +178,7 @@ class _Search:
         simulation, discounts = self._simulation, self._discounts
         simulation.restore(way.state)
         cell, num_steps, earned = way.cell, way.num_steps, way.earned
-        for _ in range(LONGEST_CORRIDOR_STEPS):
+        for _ in range(MOST_STEPS_AT_ONCE):
             reward = simulation.step(self._actions[heading])
             ram = simulation.ram
             earned += discounts[num_steps] * reward
