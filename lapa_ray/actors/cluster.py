@@ -21,7 +21,7 @@ from ray.exceptions import RayActorError
 
 from lapa_ray.actors.cluster_address import check_reachable, cluster_address, unreachable
 from lapa_ray.actors.faults import worker_faults_named
-from lapa_ray.core.config import RayConfig
+from lapa_ray.core.config import Device, RayConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.stop import stop_on_signal
 
@@ -73,16 +73,30 @@ def _handle_sigterm(handler: Any) -> None:
         signal.signal(signal.SIGTERM, handler)
 
 
+def num_gpus(device: Device, num_workers: int = 1) -> int:
+    """GPUs to reserve for `num_workers`: one each where CUDA is asked for, or there for the taking."""
+    if device == "auto":
+        return num_workers if ray.cluster_resources().get("GPU", 0) >= num_workers else 0
+    return num_workers if device == "cuda" else 0
+
+
 def require_resources(*, cpus: float, gpus: float = 0.0, timeout_s: float | None = None) -> None:
     """Wait until the cluster has room in all for `cpus` and `gpus`, telling so every 30 s.
 
-    A local Ray cannot grow, so there a lack is a `LapaError` at once; elsewhere after `timeout_s` (None: never).
+    A local Ray cannot grow, so there a lack is a `LapaError` at once; elsewhere after `timeout_s` (None: never). A
+    cluster without any GPU refuses a run that asks for one at once: it is a cluster of another kind, and an autoscaler
+    that could add GPU nodes would not be asked by waiting.
     """
     start = last_line = time.monotonic()
     while lack := _lack(cpus, gpus):
         waited = time.monotonic() - start
         if cluster_address() is None or (timeout_s is not None and waited > timeout_s):
             raise LapaError(f"Ray: {lack}; ask for fewer workers, or raise ray.num_cpus or the cluster's size.")
+        if gpus and not ray.cluster_resources().get("GPU", 0):
+            raise LapaError(
+                f"Ray: need {gpus:g} GPU, and no node of the cluster has one; give --resources.device auto or cpu, or "
+                "add a GPU node first."
+            )
         if time.monotonic() - last_line >= RESOURCE_LINE_PERIOD_S:
             last_line = time.monotonic()
             print(f"Waiting for the cluster ({waited:.0f} s): {lack}.", file=sys.stderr, flush=True)

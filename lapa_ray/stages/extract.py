@@ -14,7 +14,8 @@ import torch
 from pydantic import PositiveInt
 from ray.util.annotations import RayDeprecationWarning
 
-from lapa_ray.actors.cluster import ray_session, require_resources
+from lapa_ray.actors.cluster import num_gpus, ray_session, require_resources
+from lapa_ray.actors.cluster_address import cluster_address
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.config import Config, Device, PlainStageConfig, RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
@@ -39,7 +40,7 @@ class ExtractResources(Config):
     part_of_identity = False
 
     num_workers: PositiveInt = 1
-    """Ray Data actors, each with one CPU core (and one GPU where device is cuda)."""
+    """Ray Data actors, each with one CPU core (and one GPU where there is one for each)."""
     device: Device = "auto"
     """auto is CUDA, else MPS, else CPU."""
 
@@ -119,7 +120,8 @@ def run(config: ExtractConfig) -> Artefact:
     vqvae = open_artefact(config.vqvae, "vqvae")
     load_vqvae(vqvae)
     check_same_game(frames, vqvae)
-    resolve_device(config.resources.device)
+    if cluster_address() is None:
+        resolve_device(config.resources.device)
     draft = Draft.begin(config, "codes", {"frames": frames.artefact, "vqvae": vqvae})
     missing = [i for i in frames.episode_ids if not codes_path(draft.path, i).exists()]
     with ray_session(config.ray), stop_on_signal() as stop:
@@ -143,8 +145,8 @@ def check_same_game(frames: FrameDataset, vqvae: Artefact) -> None:
 def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Iterator[Any]:
     _quieten_ray_data()
     num_workers = min(config.resources.num_workers, len(episode_ids))
-    use_gpu = config.resources.device == "cuda"
-    require_resources(cpus=num_workers, gpus=num_workers if use_gpu else 0)
+    gpus = num_gpus(config.resources.device, num_workers)
+    require_resources(cpus=num_workers, gpus=gpus)
     dataset = ray.data.from_items([{"episode_id": i} for i in episode_ids], override_num_blocks=len(episode_ids))
     arguments = (config.frames.resolve(), config.vqvae.resolve(), out.resolve(), config.resources.device)
     with warnings.catch_warnings():
@@ -155,7 +157,7 @@ def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Iterat
             fn_constructor_args=arguments,
             batch_size=1,
             num_cpus=1,
-            num_gpus=1 if use_gpu else 0,
+            num_gpus=gpus // num_workers,
             # A pool that may restart its actors prints an error line of Ray's C++ core at each start; an actor that
             # dies ends the stage instead, and --resume goes on with the episodes that are not encoded yet.
             max_restarts=0,

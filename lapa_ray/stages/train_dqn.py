@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lapa_ray.actors.checkpoints import Checkpoints
-from lapa_ray.actors.cluster import ray_session, require_resources, wait_for_actors
+from lapa_ray.actors.cluster import num_gpus, ray_session, require_resources, wait_for_actors
 from lapa_ray.actors.cluster_address import cluster_address
 from lapa_ray.actors.episode_blocks import EpisodeBlocks
 from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources, ServerSource
@@ -197,7 +197,7 @@ class Training:
         config = self._config
         resources = config.resources.on_machine(config.workers.num_workers)
         source = ServerSource(self._server, wants_td_errors=config.use_per)
-        return LearnerActor.options(num_cpus=resources.num_cpus, num_gpus=_num_gpus(config)).remote(
+        return LearnerActor.options(num_cpus=resources.num_cpus, num_gpus=num_gpus(config.resources.device)).remote(
             num_actions, config.network, config.learner, resources, config.seed, source
         )
 
@@ -238,15 +238,10 @@ def _plan(config: TrainDqnConfig) -> Plan:
     )
 
 
-def _num_gpus(config: TrainDqnConfig) -> int:
-    device = config.resources.device
-    return int(device == "cuda" or (device == "auto" and ray.cluster_resources().get("GPU", 0) >= 1))
-
-
 def _require_room(config: TrainDqnConfig) -> None:
     """Wait for, or refuse, a cluster that has no room for the actors."""
     cpus = config.workers.num_workers * config.workers.cpus_per_worker + config.resources.num_cpus
-    require_resources(cpus=cpus, gpus=1 if config.resources.device == "cuda" else 0)
+    require_resources(cpus=cpus, gpus=num_gpus(config.resources.device))
 
 
 def _check(config: TrainDqnConfig) -> int:

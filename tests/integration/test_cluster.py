@@ -1,12 +1,16 @@
 """A real `ray start --head`: jobs submitted to it, its two ports, and what it refuses."""
 
+import subprocess
+
 import grpc
 import pytest
 
+from lapa_ray import cli
 from lapa_ray.actors.cluster_address import check_reachable
 from lapa_ray.core.artefact import open_artefact
 from lapa_ray.core.errors import LapaError
 from tests.support.local_cluster import BIN, local_cluster
+from tests.support.small_chain import BRIEF, TINY_VQVAE, write_frames
 
 LAPA_RAY = str(BIN / "lapa-ray")
 
@@ -71,3 +75,29 @@ def wait_for_client_server(cluster) -> None:
     """It comes up some seconds after the rest."""
     with grpc.insecure_channel(f"127.0.0.1:{cluster.client_port}") as channel:
         grpc.channel_ready_future(channel).result(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory) -> dict[str, list[str]]:
+    """What each stage reads, made without the cluster."""
+    folder = tmp_path_factory.mktemp("made")
+    write_frames(folder / "frames")
+    frames = f"--frames={folder / 'frames'}"
+    assert cli.main(["train-vqvae", f"--out={folder / 'vqvae'}", frames, *TINY_VQVAE, *BRIEF]) == 0
+    micro = "--config=tune_configs/micro/train_dqn.yaml"
+    return {"train-dqn": [micro, "--wandb.mode=disabled"], "extract": [frames, f"--vqvae={folder / 'vqvae'}"]}
+
+
+@pytest.mark.parametrize("stage", ["train-dqn", "extract"])
+def test_a_gpu_asked_of_a_cluster_without_any_is_refused_at_once(cluster, options, stage, tmp_path):
+    """By the cluster: this machine needs none to drive one that has."""
+    command = [LAPA_RAY, stage, f"--out={tmp_path / 'out'}", "--resources.device=cuda", *options[stage]]
+    environment = cluster.environment | {"RAY_ADDRESS": cluster.address}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"lapa-ray {stage}: Ray: need 1 GPU, and no node of the cluster has one; "
+        "give --resources.device auto or cpu, or add a GPU node first.\n"
+    )
+    assert done.stdout == ""
+    assert not (tmp_path / "out").exists()

@@ -211,3 +211,9 @@ def test_waiting_for_room_is_told(monkeypatch, capfd):
     for actor in actors:
         ray.kill(actor)
     assert said[-1].startswith("Waiting for the cluster (")
+
+
+def test_gpus_are_reserved_where_asked_for_or_there_for_the_taking():
+    assert [cluster.num_gpus(device, 2) for device in ("auto", "cuda", "cpu", "mps")] == [0, 2, 0, 0]
+    with pytest.raises(LapaError, match=r"^Ray: need 2 GPU, have 0; ask for fewer workers"):
+        cluster.require_resources(cpus=1, gpus=2)
