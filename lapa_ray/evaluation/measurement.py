@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from lapa_ray.core.pictures import Composite, Screen
+from lapa_ray.core.pictures import Composite, Screen, changed, to_rgb
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.codes import CodeStatistics
@@ -161,8 +161,8 @@ class Measurement:
 
     def _measure_episode(self, episode_id: int) -> Iterator[int]:
         composites = self._frames.composites(episode_id, self._composite)
-        changed = [np.count_nonzero(before != after) for before, after in pairwise(composites)]
-        self._changed[episode_id] = np.array(changed, dtype=np.int64)
+        counts = [np.count_nonzero(changed(before, after, self._palette)) for before, after in pairwise(composites)]
+        self._changed[episode_id] = np.array(counts, dtype=np.int64)
         track, size = self._track(episode_id), self._sampling.batch_size
         for steps in batches(np.arange(len(track.codes)), size):
             self._pixels.update(episode_id, composites, track.codes, steps, self._ssim_steps[episode_id])
@@ -174,7 +174,8 @@ class Measurement:
             yield len(starts)
         for start in pictured.tolist():
             future = composites[start + self._sampling.horizon]
-            self._pictured.append((int(np.count_nonzero(composites[start] != future)), episode_id, start))
+            count = np.count_nonzero(changed(composites[start], future, self._palette))
+            self._pictured.append((int(count), episode_id, start))
 
     def _track(self, episode_id: int) -> CodeTrack:
         episode = self._codes.episode(episode_id)
@@ -210,7 +211,7 @@ class Measurement:
         }
 
     def _pair(self, episode_id: int, step: int) -> tuple[Screen, Screen, Screen]:
-        before, after = self._palette[self._frames.composites(episode_id, self._composite)[step : step + 2]]
+        before, after = to_rgb(self._frames.composites(episode_id, self._composite)[step : step + 2], self._palette)
         codes = self._codes.episode(episode_id).codes[step : step + 1]
         return before, after, hwc(decode_8bit(self._models.decode, codes))[0]
 
@@ -224,10 +225,10 @@ class Measurement:
         meanings = self._frames.info.action_meanings
         return {
             "strip_start": np.array([episode_id, start]),
-            "strip_seen": self._palette[composites[start : start + 1]],
+            "strip_seen": to_rgb(composites[start : start + 1], self._palette),
             "strip_horizons": horizons,
             "strip_actions": np.array([meanings[a] for a in track.actions[start + horizons - 1]]),
-            "strip_true": self._palette[composites[start + horizons]],
+            "strip_true": to_rgb(composites[start + horizons], self._palette),
             "strip_imagined": hwc(decode_8bit(self._models.decode, predicted[horizons - 1])),
         }
 

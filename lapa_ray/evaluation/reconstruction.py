@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapa_ray.core.pictures import Screen
+from lapa_ray.core.pictures import Screen, changed, to_rgb
 from lapa_ray.evaluation.estimates import Estimate
 from lapa_ray.evaluation.figures import Figure, FigureGroup
 from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
@@ -55,15 +55,15 @@ class ReconstructionMeter:
         self, episode_id: int, composites: Screen, codes: Codes, steps: NDArray[np.int64], *, with_ssim: bool
     ) -> None:
         before, after = composites[steps], composites[steps + 1]
-        changed = torch.from_numpy(before != after)
-        true = chw(self._palette[after])
+        moved = torch.from_numpy(changed(before, after, self._palette))
+        true = chw(to_rgb(after, self._palette))
         predictions = (
             (self.model, decode_8bit(self._decode, codes[steps])),
-            (self.copy_last, chw(self._palette[before])),
+            (self.copy_last, chw(to_rgb(before, self._palette))),
             (self.median, self._median.expand_as(true)),
         )
         for metrics, predicted in predictions:
-            metrics.update(predicted, true, changed, episode_id, with_ssim=with_ssim)
+            metrics.update(predicted, true, moved, episode_id, with_ssim=with_ssim)
 
     def figures(self, seed: int, ssim_note: str) -> tuple[Figure, ...]:
         """All pixel figures, each beside both baselines."""
@@ -102,7 +102,7 @@ def reconstruction_group(meter: ReconstructionMeter, seed: int, ssim_note: str, 
 
 def median_frame(composites: Screen, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Per-pixel median colour, uint8 [H, W, 3], of `composites` uint8 [N, H, W]."""
-    rows = (np.median(palette[composites[:, row]], axis=0) for row in range(composites.shape[1]))
+    rows = (np.median(to_rgb(composites[:, row], palette), axis=0) for row in range(composites.shape[1]))
     return np.stack(list(rows)).round().astype(np.uint8)
 
 

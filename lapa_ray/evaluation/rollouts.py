@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lapa_ray.core.pictures import Screen
+from lapa_ray.core.pictures import Screen, changed, to_rgb
 from lapa_ray.evaluation.pixels import PixelMetrics
 from lapa_ray.evaluation.reconstruction import Codes, Decoder, batches, chw, decode_8bit
 from lapa_ray.evaluation.tokens import TokenAccuracy
@@ -105,12 +105,12 @@ class OpenLoopMeter:
         seen, future = composites[starts], composites[starts + h + 1]
         pictures = {
             "model": decode_8bit(self._decode, predicted),
-            "copy_last_frame": chw(self._palette[seen]),
+            "copy_last_frame": chw(to_rgb(seen, self._palette)),
             "true_codes": decode_8bit(self._decode, track.codes[starts + h]),
         }
-        changed, true = torch.from_numpy(seen != future), chw(self._palette[future])
+        moved, true = torch.from_numpy(changed(seen, future, self._palette)), chw(to_rgb(future, self._palette))
         for name, picture in pictures.items():
-            self.pixels[h][name].update(picture, true, changed, track.episode_id)
+            self.pixels[h][name].update(picture, true, moved, track.episode_id)
 
 
 def possible_starts(num_steps: int, horizon: int) -> NDArray[np.int64]:
