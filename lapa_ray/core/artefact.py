@@ -13,137 +13,31 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
-
-from pydantic import ValidationError
+from typing import Any
 
 from lapa_ray.core import locks
-from lapa_ray.core.config import Config, PlainStageConfig, StageConfig, identity_of
+from lapa_ray.core.config import PlainStageConfig, StageConfig, identity_of
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError, NoRoomError
 from lapa_ray.core.files import TEMPORARY_PREFIX, remove_leftovers, write_json
+from lapa_ray.core.manifest import MANIFEST as MANIFEST
+from lapa_ray.core.manifest import RUN as RUN
+from lapa_ray.core.manifest import SCHEMA_VERSIONS, Parent
+from lapa_ray.core.manifest import Artefact as Artefact
+from lapa_ray.core.manifest import Kind as Kind
+from lapa_ray.core.manifest import Manifest as Manifest
+from lapa_ray.core.manifest import Run as Run
+from lapa_ray.core.manifest import is_unfinished as is_unfinished
+from lapa_ray.core.manifest import open_artefact as open_artefact
+from lapa_ray.core.manifest import read_run as read_run
 from lapa_ray.core.metric_log import check_wandb
 
-if TYPE_CHECKING:
-    from lapa_ray.core.locations import Location
-
-Kind = Literal[
-    "agent",
-    "frames",
-    "vqvae",
-    "codes",
-    "world_model",
-    "evaluation",
-    "data_quality",
-    "control_map",
-    "sweep",
-    "report",
-    "export",
-]
-SCHEMA_VERSIONS: dict[str, int] = {
-    "agent": 1,
-    "frames": 1,
-    "vqvae": 1,
-    "codes": 1,
-    "world_model": 1,
-    "evaluation": 1,
-    "data_quality": 1,
-    "control_map": 1,
-    "sweep": 1,
-    "report": 1,
-    "export": 1,
-}
-MANIFEST = "manifest.json"
-RUN = "run.json"
 RUN_SECONDS = ".seconds.json"
 METRICS = "metrics.jsonl"
 MIN_FREE_BYTES = 64 * 2**20
 PACKAGES = ("lapa-ray", "ray", "torch", "gymnasium", "ale-py", "numpy", "pyarrow", "vector-quantize-pytorch")
-
-
-class Parent(Config):
-    """One artefact that another was made from. The path is a hint; the identity is what counts."""
-
-    kind: Kind
-    """Kind of the parent."""
-    path: str
-    """Where it lay when it was read."""
-    identity: str
-    """Its identity."""
-
-
-class Run(Config):
-    """What is known of an artefact from the first second; `run.json`."""
-
-    kind: Kind
-    """Kind of artefact."""
-    schema_version: int
-    """Version of the payload's layout."""
-    identity: str
-    """Hash of kind, schema version, config without paths, resources and logging, and the parents' identities."""
-    config: dict[str, Any]
-    """The resolved config of the stage."""
-    identity_config: dict[str, Any]
-    """The part of the config that the identity is made of."""
-    seed: int
-    """Seed of the stage."""
-    versions: dict[str, str]
-    """Versions of the packages that made it."""
-    parents: dict[str, Parent]
-    """Role to artefact that it was made from."""
-    started: str
-    """UTC time of the first start, ISO 8601."""
-
-
-class Manifest(Run):
-    """What is known of a whole artefact; `manifest.json`."""
-
-    status: Literal["complete"] = "complete"
-    """Only complete artefacts have a manifest."""
-    figures: dict[str, float | int | str | None]
-    """Figures measured while it was made; null where there was nothing to measure."""
-    seconds: float
-    """Wall time of the stage over all its starts, s."""
-
-
-AnyRun = TypeVar("AnyRun", bound=Run)
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """A whole artefact on disk, or at `uri` on another filesystem, of which `path` is the path there."""
-
-    path: Path
-    manifest: Manifest
-    uri: str | None = None
-
-    def __str__(self) -> str:
-        return str(self.path) if self.uri is None else self.uri
-
-    @property
-    def identity(self) -> str:
-        """Hash that says what it is, wherever it lies."""
-        return self.manifest.identity
-
-
-def open_artefact(path: Path | Location, kind: Kind | None = None) -> Artefact:
-    """Open a whole artefact, of `kind` if given. Raises `LapaError` if missing, half-written, foreign or newer."""
-    if not path.is_dir():
-        raise LapaError(f"{path}: no such directory; {_expected(kind)}.")
-    if not (path / MANIFEST).exists():
-        raise LapaError(_unfinished_message(path, kind))
-    manifest = _read(path / MANIFEST, Manifest)
-    if kind is not None and manifest.kind != kind:
-        raise LapaError(f"{path} holds a {manifest.kind} artefact; {_expected(kind)}.")
-    return Artefact(path, manifest) if isinstance(path, Path) else Artefact(Path(path.path), manifest, path.uri)
-
-
-def read_run(path: Path | Location) -> Run:
-    """What `run.json` of an artefact directory says, whole or not. Raises `LapaError` if it is damaged."""
-    return _read(path / RUN, Run)
 
 
 class Draft:
@@ -214,11 +108,6 @@ def withdrawn_if_barren(path: Path) -> Iterator[None]:
             if folder_stood:
                 path.mkdir()
         raise
-
-
-def is_unfinished(path: Path) -> bool:
-    """Whether a run lies at `path` that could be resumed."""
-    return (path / RUN).exists() and not (path / MANIFEST).exists()
 
 
 def _is_barren(path: Path) -> bool:
@@ -379,29 +268,6 @@ def _check_free_space(path: Path) -> None:
         )
 
 
-def _read(path: Path | Location, model: type[AnyRun]) -> AnyRun:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        _check_schema_version(path.parent, content)
-        return model.model_validate(content)
-    except (ValidationError, OSError, ValueError, TypeError) as error:
-        reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error
-        raise LapaError(
-            f"{path}: damaged or not of lapa_ray ({reason}); restore it, or make the artefact again."
-        ) from error
-
-
-def _check_schema_version(path: Path | Location, content: Any) -> None:
-    """Raise `LapaError` for another version's layout: before validation, since its keys may be others too."""
-    kind, found = (content.get("kind"), content.get("schema_version")) if isinstance(content, dict) else (None, None)
-    if kind in SCHEMA_VERSIONS and found != SCHEMA_VERSIONS[kind]:
-        made_by = dict(content.get("versions") or {}).get("lapa-ray", "that made it")
-        raise LapaError(
-            f"{path}: {kind} schema version {found}, but this lapa_ray reads version {SCHEMA_VERSIONS[kind]}; "
-            f"make it again, or use the lapa_ray {made_by}."
-        )
-
-
 def _seconds_spent(path: Path) -> float:
     try:
         return float(json.loads((path / RUN_SECONDS).read_text())["seconds"])
@@ -412,23 +278,3 @@ def _seconds_spent(path: Path) -> float:
 def _finite(figures: Mapping[str, float | int | str | None]) -> dict[str, float | int | str | None]:
     """Figures with JSON's missing value for what could not be measured (not a number, or infinite)."""
     return {k: v if v is None or isinstance(v, str) or math.isfinite(v) else None for k, v in figures.items()}
-
-
-def _expected(kind: Kind | None) -> str:
-    makers = {
-        "agent": "an agent (made by train-dqn)",
-        "frames": "a frame dataset (made by record, train-dqn or import-frames)",
-        "vqvae": "a VQ-VAE (made by train-vqvae)",
-        "codes": "codes (made by extract)",
-        "world_model": "a world model (made by train-world-model)",
-        "evaluation": "an evaluation (made by evaluate)",
-        "data_quality": "a data quality (made by measure-data)",
-    }
-    return f"{makers.get(kind or '', 'an artefact directory')} is expected"
-
-
-def _unfinished_message(path: Path | Location, kind: Kind | None) -> str:
-    if not (path / RUN).exists():
-        return f"{path}: holds no artefact ({MANIFEST} is missing); {_expected(kind)}."
-    run = read_run(path)
-    return f"{path}: this {run.kind} run has not finished; continue it with --resume, then use it."

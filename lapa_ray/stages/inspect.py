@@ -16,6 +16,8 @@ from lapa_ray.core.config import Config
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.progress import Progress
 from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.dataset.shards import shard_paths
+from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.dataset.verification import verify
 from lapa_ray.evaluation.frame_overview import episode_sheet, overview
 from lapa_ray.evaluation.images import write_png
@@ -106,6 +108,9 @@ def _print_whole(artefact: Artefact) -> None:
 def _print_unfinished(path: Path, run: Run) -> None:
     table = _table(path, run, "unfinished: continue it with --resume")
     _add_parents(table, run)
+    if run.kind == "frames" and shard_paths(path):
+        for name, value in frame_figures(path).items():
+            table.add_row(f"{name} so far", _figure(value))
     Console().print(table)
 
 

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import cv2
@@ -10,7 +11,7 @@ from lapa_ray.core.artefact import Draft
 from lapa_ray.dataset.shards import shard_paths
 from lapa_ray.evaluation.frame_overview import episode_sheet, histogram
 from tests.support.configs import BakeConfig
-from tests.support.recordings import frames_artefact
+from tests.support.recordings import frames_artefact, record_counter
 
 
 @pytest.fixture(autouse=True)
@@ -84,6 +85,17 @@ def test_a_damaged_manifest_is_bad_input(report, capsys):
 def frames(tmp_path):
     """Episodes of 1 to 12 steps; their returns are 1, 3, 6, …, 78."""
     return frames_artefact(tmp_path / "frames", list(range(1, 13)), height=40)
+
+
+def test_unfinished_frames_are_counted_so_far(tmp_path, capsys):
+    out = tmp_path / "frames"
+    Draft.begin(BakeConfig(out=out, flour=tmp_path), "frames")
+    assert "so far" not in inspect(capsys, out)[1]
+    record_counter(out, [3, 5])
+    code, told, _ = inspect(capsys, out)
+    assert code == 0
+    assert re.search(r"num_episodes so far +│ 2 ", told)
+    assert re.search(r"num_steps so far +│ 8 ", told)
 
 
 def contents(folder: Path) -> dict[Path, bytes]:
