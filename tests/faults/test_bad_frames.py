@@ -163,7 +163,7 @@ def no_rows(frames: Path) -> None:
         (rewritten(lambda said: said | {"height": 105}), "its columns are not those of frames version 1"),
         (rewritten(lambda said: said | {"height": -210, "width": -160}), "its metadata is damaged"),
         (rewritten(lambda said: said | {"frame_skip": 0}), "its metadata is damaged"),
-        (rewritten(lambda said: said | {"frame_skip": 5}), "recorded with another game or settings"),
+        (rewritten(lambda said: said | {"sticky_probability": 0.5}), "recorded with another game or settings"),
         (without(["ram"]), "its columns are not those of frames version 1"),
     ],
 )
