@@ -162,6 +162,14 @@ EPISODES = (
         _ratio(lambda tally: (tally.num_steps, 1)),
     ),
     Measure(
+        _figure(
+            "episodes", "terminated_share", "Episodes to the end of the game", "%",
+            "The others were cut off: their return and length are less than the game would have had.",
+        ),
+        "",
+        _ratio(lambda tally: (tally.terminated, 1)),
+    ),
+    Measure(
         _figure("episodes", "lives_lost_mean", "Lives lost", "lives", "In an episode, mean of the episodes."),
         "lives_lost",
         _ratio(lambda tally: (tally.lives_lost or 0, 1)),

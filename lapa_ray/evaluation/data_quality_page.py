@@ -37,7 +37,7 @@ CHARTED = (
     "frightened_share",
     "action_entropy_bits",
 )
-MAIN = (*CHARTED[:5], "second_maze_share", *CHARTED[5:])
+MAIN = (*CHARTED, "terminated_share", "second_maze_share")
 """The figures that the report shows."""
 DOTS_TITLE = "Dots eaten over the steps of an episode"
 WALL = (124, 130, 141)

@@ -58,13 +58,14 @@ class PlayTally:
 class EpisodeTally:
     """What one episode adds; None where the dataset does not know.
 
-    screens: of the T+1 composites, by hash; num_still_steps: after which the composite is as before; actions int64
-    [A, A]: steps by action asked for and executed.
+    terminated: whether the game ended it; screens: of the T+1 composites, by hash; num_still_steps: after which the
+    composite is as before; actions int64 [A, A]: steps by action asked for and executed.
     """
 
     episode_id: int
     policy: str
     num_steps: int
+    terminated: bool
     screens: Counts
     num_still_steps: int
     total_reward: float | None
@@ -85,6 +86,7 @@ def tally_episode(
         episode_id=episode_id,
         policy=dataset.policy(episode_id),
         num_steps=len(steps.actions),
+        terminated=bool(steps.terminated.any()),
         screens=Counts.of(hashes),
         num_still_steps=int((hashes[1:] == hashes[:-1]).sum()),
         total_reward=None if "reward" in unknown else dataset.episode_return(episode_id),

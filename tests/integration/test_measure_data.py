@@ -132,6 +132,7 @@ def test_datasets_of_different_games_stand_side_by_side(folder: Path, tmp_path: 
     assert list(manifest.parents) == ["frames_0", "frames_1", "frames_2"]
     assert manifest.figures["frames_2_frozen_share"] is None
     assert manifest.figures["frames_2_length_mean_steps"] == 20
+    assert manifest.figures["frames_2_terminated_share"] == 0
     html = (tmp_path / "out" / "data_quality.html").read_text(encoding="utf-8")
     assert "not measured: what the RAM of Breakout means is not known" in html
     assert json.loads((tmp_path / "out" / "figures.json").read_text())["composite"] == "last"

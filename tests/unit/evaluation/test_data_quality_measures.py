@@ -31,6 +31,7 @@ def tally(
         episode_id=episode_id,
         policy=policy,
         num_steps=len(cells) - 1,
+        terminated=episode_id < 2,
         screens=Counts.of(np.array(cells)),
         num_still_steps=int((np.diff(cells) == 0).sum()),
         total_reward=score,
@@ -59,6 +60,7 @@ def test_episodes_and_pictures(tallies: list[EpisodeTally]) -> None:
     found = values(tallies)
     assert found["return_mean"] == 300
     assert found["length_mean_steps"] == pytest.approx(11 / 3)
+    assert found["terminated_share"] == pytest.approx(2 / 3)
     assert found["lives_lost_mean"] == 1
     assert found["lives_lost_per_1000_steps"] == pytest.approx(1000 * 3 / 11)
     assert found["distinct_screens"] == 4

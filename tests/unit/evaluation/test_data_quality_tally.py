@@ -143,6 +143,7 @@ def test_an_episode_of_an_unknown_game_has_what_needs_no_ram(counter: FrameDatas
     tally = tally_episode(counter, 0, "max4", None)
     length = PIECE_PICTURES + 3
     assert (tally.num_steps, tally.policy, tally.has_ram, tally.play) == (length, "counter", True, None)
+    assert tally.terminated
     assert tally.total_reward == length * (length + 1) / 2
     assert tally.actions is not None
     assert tally.actions.sum() == np.trace(tally.actions) == length
