@@ -4,10 +4,10 @@ All of it on random play that is recorded here, by the project's own code. Every
 sides alternate, and the median of the rounds' ratios counts. Pairs/s are pairs of pictures that arrive as torch tensors
 in shuffled batches of 32; the stream's figures include the start of every epoch.
 
-Where the floor of the stream lies, for a pair of 210×160, in µs of one core (the least of 15 rounds on the two cores of
-the development machine, busy with load 8): with `last` of one stored frame a step 8.5 to decompress 34 kB, 6 for Arrow
-to hand them over, 8 to pick the picture, 8.6 to copy two of them into a batch, so 64,000 pairs/s of two cores; with
-`max4` 48 for four frames, which change less and so decompress faster, 45 for the composite, 9 for the batch: 19,600.
+Where the floor of the stream lies, for a pair of 210×160, in µs of one core (the least of 12 rounds on the two cores of
+the development machine, busy with load 10): with `last` of one stored frame a step 7.7 to read and decompress 34 kB, 5.4
+to pick the picture, 8.6 to copy two of them into a batch: 92,000 pairs/s of two cores. With `max4` 26 for four frames,
+which change less and so decompress faster, 51 for the composite, 9 for the batch: 23,000.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import TEMPORARY_PREFIX
 from lapa_ray.core.frames import NO_ACTION, GameInfo
 from lapa_ray.core.locations import Location
+from lapa_ray.dataset.pages import plain_page
 from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, read_metadata
 
 _ALIKE = ("game", "action_meanings", "height", "width", "channels", "frame_skip", "sticky_probability", "unknown")
@@ -37,14 +38,24 @@ LEAST_PAGE_HEADER = 17
 
 
 @dataclass(frozen=True)
+class RowGroup:
+    """A row group of a shard: its number there, its rows, and where its screens lie in the file, both in bytes."""
+
+    number: int
+    num_rows: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
 class EpisodeRows:
-    """An episode in a shard: its row groups and how many rows each has, its small columns ([number of frames])."""
+    """An episode in a shard: its row groups, and its small columns (each [number of frames])."""
 
     shard: Path | Location
-    row_groups: tuple[int, ...]
-    group_rows: tuple[int, ...]
+    groups: tuple[RowGroup, ...]
     columns: dict[str, NDArray[Any]]
     policy: str
+    screen_bytes: int
 
     @property
     def num_frames(self) -> int:
@@ -64,7 +75,7 @@ class EpisodeRows:
     def ram(self) -> NDArray[np.uint8] | None:
         """RAM uint8 [number of frames, 128]; None where an import has none."""
         with _opened(self.shard) as file:
-            table = _read(file, ["ram"], self.row_groups)
+            table = _read(file, ["ram"], [group.number for group in self.groups])
         return None if table.column("ram").null_count else _fixed_bytes(table, "ram")
 
     @cached_property
@@ -77,7 +88,7 @@ class EpisodeRows:
     def group_starts(self) -> NDArray[np.int64]:
         """The first picture whose frames lie in each row group or later, ascending."""
         first_rows = np.concatenate([[0], self.picture_ends[:-1] + 1])
-        return np.unique(np.searchsorted(first_rows, np.cumsum([0, *self.group_rows[:-1]])))
+        return np.unique(np.searchsorted(first_rows, np.cumsum([0, *(group.num_rows for group in self.groups[:-1])])))
 
     def screens(self, first: int = 0, stop: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """Yield the screens of rows `first` to `stop` (all), uint8 [n, height × width × channels], some at a time.
@@ -85,12 +96,29 @@ class EpisodeRows:
         What was yielded is right once the iterator has come to its end: only then is damage known for certain.
         """
         stop = self.num_frames if stop is None else stop
+        begin = 0
+        for group in self.groups:
+            if first < begin + group.num_rows and begin < stop:
+                part = slice(max(first - begin, 0), min(stop - begin, group.num_rows))
+                if (whole := self._page(group)) is not None:
+                    yield whole[part]
+                else:
+                    yield from self._pieces(group, part)
+            begin += group.num_rows
+
+    def _page(self, group: RowGroup) -> NDArray[np.uint8] | None:
+        """The screens of a row group from its one page, as `FrameWriter` writes it; None if it is anything else."""
+        try:
+            with self.shard.open() if isinstance(self.shard, Location) else pa.OSFile(str(self.shard)) as file:
+                raw = file.read_at(group.size, group.offset)
+        except (OSError, pa.ArrowException):
+            return None
+        return plain_page(raw, group.num_rows, self.screen_bytes)
+
+    def _pieces(self, group: RowGroup, part: slice) -> Iterator[NDArray[np.uint8]]:
+        """The screens of part of a row group as Arrow reads them."""
         with _opened(self.shard) as file:
-            begin = 0
-            for group, rows in zip(self.row_groups, self.group_rows, strict=True):
-                if first < begin + rows and begin < stop:
-                    yield from _screens(file, group, max(first - begin, 0), min(stop - begin, rows))
-                begin += rows
+            yield from _screens(file, group.number, part.start, part.stop)
 
 
 AnyPath = TypeVar("AnyPath", bound=Path | Location)
@@ -124,11 +152,13 @@ def read_shards(shards: Sequence[Path | Location]) -> tuple[GameInfo, dict[int, 
 def _read_shard(shard: Path | Location) -> tuple[GameInfo, dict[int, EpisodeRows]]:
     with _opened(shard) as file:
         info, policy = read_metadata(file.schema_arrow, str(shard))
-        sizes = [file.metadata.row_group(group).num_rows for group in range(file.metadata.num_row_groups)]
-        table = _read(file, INDEX_COLUMNS, range(len(sizes)))
+        groups = [_row_group(file, number) for number in range(file.metadata.num_row_groups)]
+        table = _read(file, INDEX_COLUMNS, range(len(groups)))
     columns = {name: _numpy(table, name) for name in INDEX_COLUMNS}
     episodes = {}
-    for rows in _runs(shard, columns, np.array(sizes), policy):
+    for part, its_groups in _runs(shard, columns["episode_id"], groups):
+        small = {name: column[part] for name, column in columns.items()}
+        rows = EpisodeRows(shard, its_groups, small, policy, info.screen_bytes)
         _check_episode(rows, info)
         if (episode_id := int(rows.columns["episode_id"][0])) in episodes:
             raise LapaError(f"{shard}: the rows of episode {episode_id} lie apart; record it again.")
@@ -136,18 +166,23 @@ def _read_shard(shard: Path | Location) -> tuple[GameInfo, dict[int, EpisodeRows
     return info, episodes
 
 
+def _row_group(file: pq.ParquetFile, number: int) -> RowGroup:
+    group = file.metadata.row_group(number)
+    screens = group.column(file.schema_arrow.names.index("screen"))
+    return RowGroup(number, group.num_rows, screens.data_page_offset, screens.total_compressed_size)
+
+
 def _runs(
-    shard: Path | Location, columns: dict[str, NDArray[Any]], sizes: NDArray[np.int64], policy: str
-) -> Iterator[EpisodeRows]:
-    """Yield the runs of rows of one episode; each must fill row groups of its own."""
-    ids, group_starts = columns["episode_id"], np.cumsum([0, *sizes])
+    shard: Path | Location, ids: NDArray[np.int64], groups: Sequence[RowGroup]
+) -> Iterator[tuple[slice, tuple[RowGroup, ...]]]:
+    """Yield rows and row groups of the runs of one episode; each must fill row groups of its own."""
+    group_starts = np.cumsum([0, *(group.num_rows for group in groups)])
     bounds = np.unique([0, *(np.flatnonzero(np.diff(ids)) + 1), len(ids)])
-    groups = np.searchsorted(group_starts, bounds)
-    if not np.array_equal(group_starts[groups], bounds):
+    firsts = np.searchsorted(group_starts, bounds)
+    if not np.array_equal(group_starts[firsts], bounds):
         raise LapaError(f"{shard}: a row group holds rows of several episodes; write it with lapa_ray's FrameWriter.")
-    for (start, stop), (first, end) in zip(itertools.pairwise(bounds), itertools.pairwise(groups), strict=True):
-        rows = {name: column[start:stop] for name, column in columns.items()}
-        yield EpisodeRows(shard, tuple(range(int(first), int(end))), tuple(sizes[first:end].tolist()), rows, policy)
+    for (start, stop), (first, end) in zip(itertools.pairwise(bounds), itertools.pairwise(firsts), strict=True):
+        yield slice(start, stop), tuple(groups[first:end])
 
 
 def _check_episode(rows: EpisodeRows, info: GameInfo) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapa_ray.dataset.plan import Plan, batch_bounds, cut, in_order, make_plan, num_batches, pack, share, shuffled
@@ -33,6 +33,7 @@ def all_items(lengths: list[int], reach: int) -> list[tuple[int, int]]:
     return [(episode, first) for episode, length in enumerate(lengths) for first in range(length - reach)]
 
 
+@settings(deadline=None)
 @given(LENGTHS, REACH, st.integers(1, 40))
 def test_spans_are_the_episodes_cut_at_row_groups(lengths, reach, size):
     spans = spans_of(lengths, reach, size)
@@ -41,6 +42,7 @@ def test_spans_are_the_episodes_cut_at_row_groups(lengths, reach, size):
     assert all(span.count <= max(size, 7) for span in spans)
 
 
+@settings(deadline=None)
 @given(LENGTHS, REACH, st.integers(1, 5), st.integers(1, 30), st.integers(2, 6), st.integers(0, 9))
 def test_every_item_once_an_epoch_over_the_workers(lengths, reach, world_size, capacity, window, seed):
     spans = shuffled(spans_of(lengths, reach, 14), seed, epoch=1)
@@ -57,6 +59,7 @@ def test_every_item_once_an_epoch_over_the_workers(lengths, reach, world_size, c
     assert max(sizes) - min(sizes) <= 1
 
 
+@settings(deadline=None)
 @given(st.integers(1, 500), st.integers(1, 40), st.integers(1, 5))
 def test_workers_make_as_many_batches_and_none_is_empty(total, batch_size, world_size):
     shares = [total * (rank + 1) // world_size - total * rank // world_size for rank in range(world_size)]
@@ -73,6 +76,7 @@ def test_workers_make_as_many_batches_and_none_is_empty(total, batch_size, world
         assert full[-1] <= size < full[-1] + batch_size + 1
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=60), st.integers(1, 9), st.integers(1, 50), st.integers(0, 99))
 def test_the_window_is_kept(counts, window, batch_size, seed):
     chunks = [tuple(cut(episode, count, np.array([0]), 0, 1000)) for episode, count in enumerate(counts)]

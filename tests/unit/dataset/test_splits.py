@@ -1,7 +1,7 @@
 """Splits in any number of parts: nested, stable, none of them empty."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapa_ray.core.errors import LapaError
@@ -11,6 +11,7 @@ from tests.support.recordings import frames_artefact
 IDS = st.sets(st.integers(0, 10**9), min_size=3, max_size=80)
 
 
+@settings(deadline=None)
 @given(IDS)
 def test_parts_are_nested_in_those_of_coarser_splits(ids):
     train, validation, test = split_parts(ids, (0.8, 0.1, 0.1))
