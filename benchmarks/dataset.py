@@ -6,8 +6,8 @@ in shuffled batches of 32; the stream's figures include the start of every epoch
 
 Where the floor of the stream lies, for a pair of 210×160, in µs of one core (the least of 12 rounds on the two cores of
 the development machine, busy with load 10): with `last` of one stored frame a step 7.7 to read and decompress 34 kB,
-5.4 to pick the picture, 8.6 to copy two of them into a batch: 92,000 pairs/s of two cores. With `max4` 26 for four frames,
-which change less and so decompress faster, 51 for the composite, 9 for the batch: 23,000.
+5.4 to pick the picture, 8.6 to copy two of them into a batch: 92,000 pairs/s of two cores. With `max4` 26 for four
+frames, which change less and so decompress faster, 51 for the composite, 9 for the batch: 23,000.
 """
 
 from __future__ import annotations
