@@ -40,8 +40,8 @@ class WandbConfig(Config):
     """auto: online if an API key is set, otherwise disabled, said once."""
     project: str = "lapa_ray"
     """Project that the run is filed under."""
-    name: str | None = None
-    """Name of the run; the name of the output directory if not given."""
+    name: str = ""
+    """Name of the run; the name of the output directory if empty."""
 
 
 class PlainStageConfig(Config):

@@ -38,7 +38,7 @@ INDIFFERENT = {
     "extra": st.none() | PATHS,
     "resume": st.booleans(),
     "checkpoint_period_s": st.floats(0, 1e30, exclude_min=True),
-    "wandb": st.builds(WandbConfig, mode=st.sampled_from(["auto", "offline"]), project=NAMES, name=st.none() | NAMES),
+    "wandb": st.builds(WandbConfig, mode=st.sampled_from(["auto", "offline"]), project=NAMES, name=st.just("") | NAMES),
     "ray": st.builds(RayConfig, num_cpus=st.none() | st.integers(1, 99), object_store_mb=st.integers(80, 9999)),
 }
 CONFIGS = st.builds(BakeConfig, **DECISIVE, **INDIFFERENT, policy=st.just("random") | PATHS)
