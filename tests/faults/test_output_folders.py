@@ -154,7 +154,7 @@ def slow_import(film, tmp_path) -> Iterator[tuple[list[str], subprocess.Popen[by
     command = ["import-frames", f"--source={film}", f"--out={tmp_path / 'out'}", "--compression_level=1"]
     process = subprocess.Popen([sys.executable, "-m", "lapa_ray.cli", *command], cwd=ROOT, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + WAIT_S
-    while not list((tmp_path / "out").glob(".tmp-*")) and time.monotonic() < deadline:
+    while not list((tmp_path / "out").glob(".tmp-*-import")) and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGSTOP)
     yield command, process
