@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lapa_ray.core.artefact import MANIFEST, RUN, Artefact, Manifest, Run, open_artefact, read_run
+from lapa_ray.core.artefact import MANIFEST, RUN, Artefact, Manifest, Parent, Run, open_artefact, read_run
 from lapa_ray.core.config import Config
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.progress import Progress
@@ -99,7 +99,7 @@ def _print_whole(artefact: Artefact) -> None:
     manifest = artefact.manifest
     table = _table(artefact.path, manifest, "whole")
     table.add_row("made in", f"{manifest.seconds:,.1f} s")
-    _add_parents(table, manifest)
+    _add_parents(table, artefact.path, manifest)
     for name, value in manifest.figures.items():
         table.add_row(name, _figure(value))
     Console().print(table)
@@ -107,7 +107,7 @@ def _print_whole(artefact: Artefact) -> None:
 
 def _print_unfinished(path: Path, run: Run) -> None:
     table = _table(path, run, "unfinished: continue it with --resume")
-    _add_parents(table, run)
+    _add_parents(table, path, run)
     if run.kind == "frames" and shard_paths(path):
         for name, value in frame_figures(path).items():
             table.add_row(f"{name} so far", _figure(value))
@@ -116,6 +116,8 @@ def _print_unfinished(path: Path, run: Run) -> None:
 
 def _table(path: Path, run: Run, status: str) -> Table:
     table = Table(show_header=False, title=str(path), title_justify="left", title_style="bold")
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     files = [file for file in path.rglob("*") if file.is_file()]
     table.add_row("kind", f"{run.kind} (schema version {run.schema_version})")
     table.add_row("status", status)
@@ -127,13 +129,22 @@ def _table(path: Path, run: Run, status: str) -> Table:
     return table
 
 
-def _add_parents(table: Table, run: Run) -> None:
+def _add_parents(table: Table, folder: Path, run: Run) -> None:
     for role, parent in run.parents.items():
-        table.add_row(f"parent {role}", f"{parent.path} ({parent.kind} {parent.identity}{_parent_state(parent.path)})")
+        place = _place_of(parent, folder)
+        state = "" if place is not None else ", not found"
+        table.add_row(f"parent {role}", f"{place or parent.path} ({parent.kind} {parent.identity}{state})")
 
 
-def _parent_state(path: str) -> str:
-    return "" if (Path(path) / MANIFEST).exists() else ", no longer there"
+def _place_of(parent: Parent, folder: Path) -> Path | None:
+    """Where `parent` is: where it lay, or beside `folder`, where it is when a whole chain was moved or copied."""
+    for place in (Path(parent.path), folder.resolve().parent / Path(parent.path).name):
+        try:
+            if open_artefact(place).identity == parent.identity:
+                return place
+        except LapaError:
+            continue
+    return None
 
 
 def _figure(value: float | int | str | None) -> str:

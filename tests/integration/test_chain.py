@@ -28,7 +28,9 @@ def test_a_killed_stage_goes_on_where_it_was(chain):
 def test_ctrl_c_ends_a_stage_with_130_and_tells_how_to_resume(chain):
     stopped = chain.ended["train-vqvae stopped"]
     assert stopped.code == 130
-    assert stopped.err.splitlines()[-1].startswith("lapa-ray train-vqvae: stopped")
+    last = stopped.err.splitlines()[-1]
+    assert last.startswith("lapa-ray train-vqvae: stopped")
+    assert "--resume" in last
 
 
 def test_the_demo_goes_on_with_what_is_there_and_ends_with_the_report(chain):

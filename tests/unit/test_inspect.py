@@ -51,7 +51,23 @@ def test_parents_are_told_and_when_they_are_gone(report, tmp_path, capsys):
     Draft.begin(config, "vqvae", {"frames": report}).finish({})
     assert f"report {report.identity})" in inspect(capsys, "--path", config.out)[1]
     report.path.rename(tmp_path / "elsewhere")
-    assert f"report {report.identity}, no longer there)" in inspect(capsys, config.out)[1]
+    assert f"report {report.identity}, not found)" in inspect(capsys, config.out)[1]
+
+
+def test_parents_that_moved_with_their_child_are_found_beside_it(report, tmp_path, capsys):
+    child = Draft.begin(BakeConfig(out=tmp_path / "vqvae", flour=tmp_path), "vqvae", {"flour": report}).finish({})
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    for artefact in (report, child):
+        artefact.path.rename(moved / artefact.path.name)
+    assert f"{moved / 'report'} (report {report.identity})" in inspect(capsys, moved / "vqvae")[1]
+
+
+def test_names_and_figures_are_whole_on_a_narrow_terminal(report, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    out = inspect(capsys, report.path)[1]
+    assert "…" not in out
+    assert report.identity in re.sub(r"[│\s]", "", out)
 
 
 def test_an_unfinished_run_is_told_to_be_one(tmp_path, capsys):
