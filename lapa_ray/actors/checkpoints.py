@@ -52,14 +52,18 @@ class Checkpoints:
 
         Raises `LapaError` that names the file if one is damaged or does not fit.
         """
-        latest = self._folder / LATEST
-        if not latest.exists():
+        counters = self.newest()
+        if counters is None:
             return Counters()
-        counters = _read_counters(latest)
         limiter = result_of(learner.load.remote(self._path(counters.num_updates)), "learner")["limiter"]
         if not result_of(server.load.remote(self._folder, _name(counters.num_updates)), "replay server"):
             result_of(server.restart.remote(limiter), "replay server")
         return counters
+
+    def newest(self) -> Counters | None:
+        """Counters of the newest checkpoint, if there is one. Raises `LapaError` if its note is damaged."""
+        latest = self._folder / LATEST
+        return _read_counters(latest) if latest.exists() else None
 
     def forget_replay(self) -> None:
         """Delete the replay buffer, which a finished run needs no more."""

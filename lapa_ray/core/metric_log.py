@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from lapa_ray.core.config import WandbConfig
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.files import write_text
 
 WANDB_SERVERS = frozenset({"api.forge.coreweave.com", "api.wandb.ai"})
 """Names under which `wandb login` of this and of earlier versions notes the key of the public server in ~/.netrc."""
@@ -73,6 +74,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def forget_rows_after(path: Path, step: int) -> None:
+    """Drop the rows that a killed run logged after its last checkpoint, at `step`: the resumed one logs them again."""
+    rows = read_metrics(path)
+    kept = [row for row in rows if row["step"] <= step]
+    if len(kept) < len(rows):
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _is_cut_short(path: Path) -> bool:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from lapa_ray.core.artefact import RUN
 from lapa_ray.core.command_line import parse_config
 from lapa_ray.core.config import Config, RayConfig
 from lapa_ray.core.errors import AlreadyWholeError, IdentityMismatchError, LapaError, StoppedError
-from lapa_ray.core.files import write_text
+from lapa_ray.core.files import TEMPORARY_PREFIX, write_text
 
 MADE_HERE = ".made_by_demo"
 QUICK_CONFIGS = Path(__file__).parents[2] / "tune_configs" / "quick"
@@ -68,17 +70,39 @@ def _run_stage(config: DemoConfig, stage: str, artefact: str, reads: tuple[str, 
     for name in reads:
         arguments += [f"--{name}", str(config.out / name)]
     start = time.monotonic()
-    was_there = (out / RUN).exists()
     try:
-        _make(stage, arguments, out)
+        with _noted_as_made(out):
+            _make(stage, arguments, out)
         _say(f"wrote {out} in {time.monotonic() - start:.0f} s")
     except AlreadyWholeError:
         _say(f"kept {out}: whole, and of this config")
     except StoppedError as stopped:
         raise StoppedError(f"stopped in {_command(stage)}; the same command continues there.") from stopped
+
+
+@contextmanager
+def _noted_as_made(out: Path) -> Iterator[None]:
+    """Note that a demo makes what will lie in `out`, if nothing does: before it is begun, since a kill may follow."""
+    if _holds_something(out):
+        yield
+        return
+    folder, before = out.parent, _made_here(out.parent)
+    stood = folder.exists()
+    _note(folder, [*before, out.name])
+    try:
+        yield
     finally:
-        if not was_there and (out / RUN).exists():
-            write_text(config.out / MADE_HERE, "\n".join([*_made_here(config.out), artefact]) + "\n")
+        if not _holds_something(out):
+            _note(folder, before)
+            if not stood and not _holds_something(folder):
+                folder.rmdir()
+
+
+def _note(folder: Path, names: list[str]) -> None:
+    if names:
+        write_text(folder / MADE_HERE, "\n".join(dict.fromkeys(names)) + "\n")
+    else:
+        (folder / MADE_HERE).unlink(missing_ok=True)
 
 
 def _make(stage: str, arguments: list[str], out: Path) -> None:
@@ -103,6 +127,10 @@ def _made_here(folder: Path) -> list[str]:
     return made.read_text(encoding="utf-8").split() if made.exists() else []
 
 
+def _holds_something(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
 def _command(stage: str) -> str:
     return stage.replace("_", "-")
 
@@ -118,9 +146,13 @@ def _check_directories(config: DemoConfig) -> None:
         raise LapaError(f"--configs {folder}: {', '.join(missing)} missing; give a folder like tune_configs/quick.")
     if config.out.exists() and not config.out.is_dir():
         raise LapaError(f"--out {config.out}: is a file, not a directory; choose another.")
-    ours = {MADE_HERE, *(artefact for _, artefact, _ in CHAIN)}
-    if config.out.is_dir() and any(entry.name not in ours for entry in config.out.iterdir()):
+    if config.out.is_dir() and any(_is_foreign(entry.name) for entry in config.out.iterdir()):
         raise LapaError(f"--out {config.out}: holds something else; choose a new or empty directory.")
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether an entry of `--out` is none that a demo makes, or a killed one leaves."""
+    return name not in {MADE_HERE, *(artefact for _, artefact, _ in CHAIN)} and not name.startswith(TEMPORARY_PREFIX)
 
 
 def _say(text: str) -> None:

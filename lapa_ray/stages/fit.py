@@ -7,7 +7,6 @@ this process (no workers) or in Ray Train workers. Knows neither pictures nor co
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -25,8 +24,7 @@ from torch import Tensor, nn
 from lapa_ray.core.artefact import METRICS
 from lapa_ray.core.config import Config, Device, RayConfig, WandbConfig
 from lapa_ray.core.errors import LapaError
-from lapa_ray.core.files import write_text
-from lapa_ray.core.metric_log import MetricLog, read_metrics
+from lapa_ray.core.metric_log import MetricLog, forget_rows_after
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.seeds import generator_for, seed_for
 from lapa_ray.core.stop import StopRequest
@@ -310,14 +308,6 @@ class Fit:
 def batch_size(training: TrainingConfig, share: Share) -> int:
     """Items of an update that each worker takes."""
     return max(1, training.batch_size // share.world_size)
-
-
-def forget_rows_after(metrics: Path, update: int) -> None:
-    """Drop the rows that a killed run logged after its last checkpoint: the resumed one logs them again."""
-    rows = read_metrics(metrics)
-    kept = [row for row in rows if row["step"] <= update]
-    if len(kept) < len(rows):
-        write_text(metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def _wrap(model: nn.Module, share: Share) -> nn.Module:

@@ -24,7 +24,7 @@ from lapa_ray.actors.worker_pool import WorkerPool, result_of
 from lapa_ray.core.artefact import RUN, Artefact, Draft
 from lapa_ray.core.config import NOT_IDENTITY, Config, RayConfig, StageConfig
 from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
-from lapa_ray.core.metric_log import MetricLog
+from lapa_ray.core.metric_log import MetricLog, forget_rows_after
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.summary import frame_figures
@@ -99,13 +99,16 @@ def run(config: TrainDqnConfig) -> Artefact:
     num_actions = _check(config)
     draft = Draft.begin(config, "agent")
     gameplay = None if config.no_save else _begin_gameplay(config, draft)
+    checkpoints = _checkpoints(config, draft)
+    saved = checkpoints.newest()
+    forget_rows_after(draft.metrics_path, saved.num_steps if saved else -1)
     with (
         ray_session(config.ray),
         stop_on_signal() as stop,
         MetricLog(draft.metrics_path, "train-dqn", config.wandb, draft.run.config) as log,
     ):
         _require_room(config)
-        training = Training(config, draft, num_actions, None if gameplay is None else gameplay.path)
+        training = Training(config, draft, num_actions, None if gameplay is None else gameplay.path, checkpoints)
         try:
             is_done = training.run(stop, log)
             figures = training.figures()
@@ -119,7 +122,7 @@ def run(config: TrainDqnConfig) -> Artefact:
         )
     if gameplay is not None:
         gameplay.finish(frame_figures(gameplay.path))
-    training.checkpoints.forget_replay()
+    checkpoints.forget_replay()
     replay = "prioritised" if config.use_per else "uniform"
     return draft.finish({"game": config.env.game, "num_actions": num_actions, "replay": replay, **figures})
 
@@ -127,16 +130,17 @@ def run(config: TrainDqnConfig) -> Artefact:
 class Training:
     """The actors of one run, its checkpoints, and the loop that drives them."""
 
-    def __init__(self, config: TrainDqnConfig, draft: Draft, num_actions: int, frames_folder: Path | None) -> None:
-        self._config, self._folder = config, draft.path.resolve()
+    def __init__(
+        self,
+        config: TrainDqnConfig,
+        draft: Draft,
+        num_actions: int,
+        frames_folder: Path | None,
+        checkpoints: Checkpoints,
+    ) -> None:
+        self._config, self._folder, self._checkpoints = config, draft.path.resolve(), checkpoints
         self._frames_folder = frames_folder.resolve() if frames_folder is not None else None
         self._blocks = EpisodeBlocks(self._folder / ".episode_blocks.json")
-        self.checkpoints = Checkpoints(
-            self._folder / "checkpoints",
-            use_per=config.use_per,
-            with_replay=config.save_replay,
-            config=draft.run.config,
-        )
         self._server = self._start_server()
         self._learner = self._start_learner(num_actions)
         self._pool = WorkerPool(self._start_worker)
@@ -144,7 +148,7 @@ class Training:
 
     def run(self, stop: StopRequest, log: MetricLog) -> bool:
         """Train to the end or until stopped, and write a checkpoint either way. Returns whether the end was reached."""
-        self._counters = self.checkpoints.load(self._learner, self._server)
+        self._counters = self._checkpoints.load(self._learner, self._server)
         self._pool.start(self._config.workers.num_workers)
         wait_for_actors([self._server, self._learner, *self._pool.handles], lambda: bool(stop))
         supervisor = Supervisor(
@@ -218,13 +222,22 @@ class Training:
         progress.advance_to(self._counters.num_steps, note)
 
     def _save(self) -> None:
-        self.checkpoints.save(self._learner, self._server, self._counters)
+        self._checkpoints.save(self._learner, self._server, self._counters)
 
     def _save_weights(self) -> None:
         """The final weights alone, as others take them."""
         weights = result_of(self._learner.weights.remote(), "learner")
         state = {name: torch.tensor(value) for name, value in weights.items()}
         save_checkpoint(weights_path(self._folder, use_per=self._config.use_per), state)
+
+
+def _checkpoints(config: TrainDqnConfig, draft: Draft) -> Checkpoints:
+    return Checkpoints(
+        draft.path.resolve() / "checkpoints",
+        use_per=config.use_per,
+        with_replay=config.save_replay,
+        config=draft.run.config,
+    )
 
 
 def _plan(config: TrainDqnConfig) -> Plan:
