@@ -1,4 +1,4 @@
-# Every target sets up .venv first; nothing outside this folder is touched.
+# Every target sets up .venv first; no package goes anywhere else.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +26,7 @@ demo: $(STAMP) ## Play, record, train every model and write a report (OUT=runs/d
 
 test: $(STAMP) ## Run all tests
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -q --durations=15
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --durations=15
 
 lint: $(STAMP) ## Check style, formatting and the direction of imports
 	@echo "==> ruff, import-linter"

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from lapa_ray import __version__
+from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
 
 if TYPE_CHECKING:
     from lapa_ray.core.config import Config
@@ -32,9 +33,15 @@ STAGES: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "Measure every model beside its trivial baselines, on held-out episodes"),
     "measure-data": ("measure_data", "Tell how varied the play in frame datasets is, side by side"),
     "report": ("report", "Write one self-contained HTML report"),
-    "demo": ("demo", "Run all of the above, small, on this machine"),
+    "demo": ("demo", "Run the chain, small, from train-dqn to report"),
     "inspect": ("inspect", "Tell what an artefact directory holds and whether it is whole"),
 }
+
+USAGE = {
+    "inspect": "give the directory: lapa-ray inspect DIR",
+    "measure-data": "give one dataset at least, and a place: lapa-ray measure-data DIR [DIR ...] --out DIR",
+}
+"""What to type, for the commands that take directories without an option's name."""
 
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 130
@@ -65,7 +72,6 @@ def _run_stage(name: str, arguments: list[str]) -> int:
         from lapa_ray.core.artefact import withdrawn_if_barren
         from lapa_ray.core.command_line import parse_config
         from lapa_ray.core.config import PlainStageConfig
-        from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
 
         stage = import_module(f"lapa_ray.stages.{STAGES[name][0]}")
     config = None
@@ -140,7 +146,9 @@ def _no_such_command(name: str) -> str:
 
 def _positional(name: str, arguments: list[str]) -> list[str]:
     """`lapa-ray inspect DIR` as `--path DIR` and `lapa-ray measure-data A B` as `--frames '["A", "B"]'`."""
-    if name == "inspect" and arguments and not arguments[0].startswith("-"):
+    if name in USAGE and not arguments:
+        raise LapaError(f"{USAGE[name]}; --help lists its options.")
+    if name == "inspect" and not arguments[0].startswith("-"):
         return ["--path", *arguments]
     given = list(itertools.takewhile(lambda argument: not argument.startswith("-"), arguments))
     if name == "measure-data" and given:
@@ -151,7 +159,7 @@ def _positional(name: str, arguments: list[str]) -> list[str]:
 def _prepare_libraries() -> None:
     """Silence banners at their source and let threads wait asleep, here and in every process that this one starts."""
     # A thread that spins while it waits keeps a core from whoever has work: beside any other busy process a training
-    # is then five to ten times slower (docs/results.md). Read once, when torch loads.
+    # is then five to ten times slower (docs/decisions.md). Read once, when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -169,7 +177,7 @@ def _overview() -> str:
         "usage: lapa-ray COMMAND [--config FILE] [--OPTION VALUE ...]\n\n"
         "From Atari pixels to a playable world model, on Ray. The commands, in the order of the chain:\n\n"
         f"{lines}\n\n"
-        "lapa-ray COMMAND --help lists its options with units and defaults; lapa-ray demo runs it all.\n"
+        "lapa-ray COMMAND --help lists its options with units and defaults; lapa-ray demo runs the chain, small.\n"
         "With RAY_ADDRESS set a command runs on that cluster, otherwise on this machine."
     )
 

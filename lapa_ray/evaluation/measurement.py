@@ -31,12 +31,12 @@ from lapa_ray.evaluation.reconstruction import (
 )
 from lapa_ray.evaluation.rollouts import (
     CodeTrack,
-    Dynamics,
     OpenLoopMeter,
     TeacherForcedMeter,
     possible_starts,
     spread,
 )
+from lapa_ray.models.imagination import Dynamics
 
 MEDIAN_EPISODES, MEDIAN_FRAMES = 4, 256
 """The median frame is taken from this many training episodes at most, and this many of their pictures."""

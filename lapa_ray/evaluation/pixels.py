@@ -44,7 +44,6 @@ class PixelMetrics:
 
     def __init__(self) -> None:
         self._squared, self._absolute, self._changed, self._ssim = (PooledRatio() for _ in range(4))
-        self._changed_share = PooledRatio()
 
     def update(
         self, predicted: Tensor, true: Tensor, changed: Tensor, episode_id: int = 0, *, with_ssim: bool = False
@@ -61,7 +60,6 @@ class PixelMetrics:
         self._squared.add(episode_id, _norm(ours, truth, cv2.NORM_L2SQR), truth.size)
         self._absolute.add(episode_id, _norm(ours, truth, cv2.NORM_L1), truth.size)
         self._changed.add(episode_id, _norm(ours, truth, cv2.NORM_L2SQR, mask), 3 * num_changed)
-        self._changed_share.add(episode_id, num_changed, mask.size)
         if with_ssim:
             self._ssim.add(episode_id, float(ssim(predicted, true).double().sum()), len(true))
 
@@ -80,10 +78,6 @@ class PixelMetrics:
     def ssim(self, seed: int = 0) -> Estimate:
         """Mean structural similarity of the pictures that were counted with it, in [−1, 1]."""
         return self._ssim.estimate(seed=seed)
-
-    def changed_share(self, seed: int = 0) -> Estimate:
-        """Share of pixels that changed, in [0, 1]."""
-        return self._changed_share.estimate(seed=seed)
 
 
 def _rows(pictures: Tensor) -> NDArray[np.uint8]:

@@ -8,21 +8,18 @@ Knows the world model and the decoder as functions alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from lapa_ray.core.pictures import Screen, changed, to_rgb
 from lapa_ray.evaluation.pixels import PixelMetrics
 from lapa_ray.evaluation.reconstruction import Codes, Decoder, batches, chw, decode_8bit
 from lapa_ray.evaluation.tokens import TokenAccuracy
+from lapa_ray.models.imagination import Dynamics, rollout
 
-Dynamics = Callable[[Tensor, Tensor], Tensor]
-"""Codes int64 [B, P] and action int64 [B] → logits [B, P, codebook_size]."""
 PREDICTORS = ("model", "copy_last_codes", "position_mode")
 PICTURES = ("model", "copy_last_frame", "true_codes")
 
@@ -38,13 +35,8 @@ class CodeTrack:
 
 def open_loop(dynamics: Dynamics, codes: Codes, actions: NDArray[np.integer]) -> NDArray[np.int64]:
     """Most likely codes int64 [B, H, P] from the true `codes` [B, P] and `actions` [B, H], fed its own predictions."""
-    current = torch.from_numpy(codes.astype(np.int64))
-    predicted = []
-    with torch.inference_mode():
-        for action in torch.from_numpy(actions.astype(np.int64)).unbind(dim=1):
-            current = dynamics(current, action).argmax(dim=-1).cpu()
-            predicted.append(current)
-    return torch.stack(predicted, dim=1).numpy()
+    start, asked = (torch.from_numpy(part.astype(np.int64)) for part in (codes, actions))
+    return rollout(dynamics, start, asked).cpu().numpy()
 
 
 class TeacherForcedMeter:

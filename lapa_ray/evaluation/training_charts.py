@@ -53,7 +53,7 @@ SPECS: dict[str, tuple[ChartSpec, ...]] = {
             "PSNR, changed pixels, dB",
             (("val_changed_psnr_db", "VQ-VAE"), ("val_copy_last_changed_psnr_db", "copy-last frame")),
         ),
-        ChartSpec("SSIM", "SSIM", (("val_ssim", "validation split"),)),
+        ChartSpec("SSIM", "SSIM", (("val_ssim", "VQ-VAE"), ("val_copy_last_ssim", "copy-last frame"))),
         ChartSpec("Quantiser's loss", "loss", (("quantizer_loss", "training"),)),
     ),
     "world_model": (
@@ -65,6 +65,7 @@ SPECS: dict[str, tuple[ChartSpec, ...]] = {
                 ("val_accuracy", "validation split"),
                 ("accuracy", "training"),
                 ("val_copy_last_accuracy", "copy-last codes"),
+                ("val_mode_accuracy", "most frequent code"),
             ),
             percent=True,
         ),

@@ -1,38 +1,35 @@
-"""Imagination: a world model run on its own predictions, and the pictures that the VQ-VAE makes of them."""
+"""Imagination: a world model run on its own predictions."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-from lapa_ray.models.vqvae import Vqvae
-from lapa_ray.models.world_model import WorldModel
+Dynamics = Callable[[Tensor, Tensor], Tensor]
+"""Codes int64 [B, P] and action int64 [B] → logits [B, P, codebook_size]."""
 
 
 @torch.no_grad()
 def rollout(
-    model: WorldModel,
+    dynamics: Dynamics,
     codes: Tensor,
     actions: Tensor,
     *,
     temperature: float = 0.0,
     generator: torch.Generator | None = None,
 ) -> Tensor:
-    """Open loop: `codes` int64 [B, 35] and `actions` int64 [B, H] → predicted codes int64 [B, H, 35].
+    """Open loop: `codes` int64 [B, P] and `actions` int64 [B, H] → predicted codes int64 [B, H, P].
 
     `codes` stand for the pair that ends where the first action is taken; from then on the model sees its own
     predictions. Temperature 0 takes the most likely code of each position, otherwise `generator` draws it.
     """
     imagined = []
     for action in actions.unbind(dim=1):
-        codes = _choose(model(codes, action), temperature, generator)
+        codes = _choose(dynamics(codes, action), temperature, generator)
         imagined.append(codes)
     return torch.stack(imagined, dim=1)
-
-
-def decode_rollout(vqvae: Vqvae, codes: Tensor) -> Tensor:
-    """Pictures RGB in [−1, 1], float [B, H, 3, 210, 160], of imagined `codes` int64 [B, H, 35]."""
-    return vqvae.decode(codes.flatten(0, 1)).unflatten(0, codes.shape[:2])
 
 
 def _choose(logits: Tensor, temperature: float, generator: torch.Generator | None) -> Tensor:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from lapa_ray.core.config import Config, Fraction
 from lapa_ray.core.errors import LapaError
@@ -34,6 +34,12 @@ class ReplayConfig(Config):
     """PER: the same at the last update; linear between."""
     spare_frames: Annotated[int, Field(ge=64)] | None = None
     """Frames held beyond the capacity, for resets and streams that wait; 2 % of it, at least 4096, if not given."""
+
+    @model_validator(mode="after")
+    def _check_order(self) -> Self:
+        if self.beta_start > self.beta_end:
+            raise ValueError(f"beta_start: should be at most beta_end ({self.beta_end}); got {self.beta_start}")
+        return self
 
 
 class ReplayBuffer:

@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from lapa_ray.core.artefact import MANIFEST, RUN, Artefact, Manifest, Parent, Run, open_artefact, read_run
+from lapa_ray.core.artefact import MANIFEST, RUN, Artefact, Manifest, Run, open_artefact, read_run
 from lapa_ray.core.config import Config
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.manifest import Parent
 from lapa_ray.core.progress import Progress
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.shards import shard_paths

@@ -79,7 +79,7 @@ class VqvaeTask:
         self._config, self._device = config, device
         dataset = FrameDataset.open(config.frames)
         check_size(dataset)
-        train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
+        train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, dataset.name)
         pairs = config.pairs
         draw = Draw(
             batch_size(config.training, share),
@@ -93,6 +93,7 @@ class VqvaeTask:
         self._held_out: ValidationPairs | None = None
         if share.rank == 0:
             self._held_out = ValidationPairs(dataset, held_out, pairs.composite, pairs.max_memory_gb)
+        self._copy_last: PixelMetrics | None = None
         self._palette = PaletteRgb(dataset.info.palette).to(device)
         self.model: nn.Module = Vqvae(config.model).to(device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
@@ -119,7 +120,7 @@ class VqvaeTask:
     def validate(self, tick: Callable[[float], None]) -> Figures:
         """Loss, PSNR, SSIM beside copy-last, and the use of the codes, over the whole validation split."""
         assert self._held_out is not None
-        pixels, copy_last = PixelMetrics(), PixelMetrics()
+        pixels, copy_last = PixelMetrics(), PixelMetrics() if self._copy_last is None else None
         codes = CodeStatistics(self._config.model.quantizer.codebook_size, NUM_TOKENS)
         total, done, count = 0.0, 0, self._held_out.num_items
         for pair in self._held_out.batches(VALIDATION_BATCH):
@@ -129,11 +130,14 @@ class VqvaeTask:
             total += len(frame_t) * float(error + output.quantizer_loss)
             predicted, true = to_8bit(output.reconstruction), to_8bit(frame_t1)
             pixels.update(predicted, true, changed, with_ssim=True)
-            copy_last.update(to_8bit(frame_t), true, changed)
+            if copy_last is not None:  # the same at each validation
+                copy_last.update(to_8bit(frame_t), true, changed, with_ssim=True)
             codes.update(output.codes.cpu().numpy())
             done += len(frame_t)
             tick(done / count)
-        return {"loss": total / count} | _values(pixels, copy_last, codes)
+        self._copy_last = copy_last or self._copy_last
+        assert self._copy_last is not None
+        return {"loss": total / count} | _values(pixels, self._copy_last, codes)
 
     def _error(self, reconstruction: Tensor, frame_t1: Tensor, changed: Tensor) -> Tensor:
         """Weighted mean of the squared error of RGB [B, 3, H, W], with the changed pixels' weight at `changed`."""
@@ -161,11 +165,18 @@ def check_size(dataset: FrameDataset) -> None:
         )
 
 
+def check_steps(dataset: FrameDataset, *parts: list[int]) -> None:
+    """Raise `LapaError` for a part without a pair: an episode cut at its first frame has none."""
+    if not all(any(dataset.num_steps(episode) for episode in part) for part in parts):
+        raise LapaError(f"{dataset.name}: every episode of a split ends at its first frame; record longer ones.")
+
+
 def run(config: TrainVqvaeConfig) -> Artefact:
     """Train and write the vqvae artefact."""
     dataset = FrameDataset.open(config.frames)
     check_size(dataset)
     train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, dataset.name)
+    check_steps(dataset, train, held_out)
     draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact})
     # Ray's workers run in a directory of their own, where a relative path would lead elsewhere.
     there = config.model_copy(update={"frames": config.frames.resolve()})
@@ -222,6 +233,7 @@ def _values(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistics
         "changed_psnr_db": pixels.changed_psnr().value,
         "copy_last_changed_psnr_db": copy_last.changed_psnr().value,
         "ssim": pixels.ssim().value,
+        "copy_last_ssim": copy_last.ssim().value,
         "perplexity": use.perplexity,
     }
     return {name: float("nan") if v is None else v for name, v in figures.items()} | {"codes_used": use.codes_used}

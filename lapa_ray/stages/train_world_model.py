@@ -23,6 +23,7 @@ from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.codes import CodeDataset, CodeEpisode
 from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.models.world_model import WorldModel, WorldModelConfig
 from lapa_ray.stages.fit import Figures, FitResources, Share, TrainingConfig, Turn, run_fit
 
@@ -89,13 +90,16 @@ class WorldModelTask:
         torch.manual_seed(seed_for(config.seed, "model"))
         self._config, self._device = config, device
         dataset = CodeDataset.open(config.codes)
-        train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
+        train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, str(config.codes))
         mine = train[share.rank :: share.world_size]
         if not mine:
             raise LapaError(f"{config.codes}: fewer training episodes than the {share.world_size} workers.")
         self._train = Samples([dataset.episode(i) for i in mine])
         self._held_out = Samples([dataset.episode(i) for i in held_out])
         check_samples(config.codes, dataset.num_actions, self._train, self._held_out)
+        seen = CodeStatistics(dataset.codebook_size, self._train.after.shape[1])
+        seen.update(self._train.after)
+        self._mode = torch.from_numpy(seen.mode()).to(device)
         self.model: nn.Module = WorldModel(dataset.num_actions, dataset.codebook_size, config.model).to(device)
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
 
@@ -118,23 +122,29 @@ class WorldModelTask:
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:
-        """Loss and accuracy beside copy-last codes, over the whole validation split."""
-        loss, hits, copied, count = 0.0, 0, 0, 0
+        """Loss and accuracy beside copy-last codes and the mode, over the whole validation split."""
+        loss, hits, copied, frequent, count = 0.0, 0, 0, 0, 0
         for start in range(0, len(self._held_out), VALIDATION_BATCH):
             before, actions, after = self._held_out.batch(slice(start, start + VALIDATION_BATCH), self._device)
             logits = self.model(before, actions)
             loss += float(F.cross_entropy(logits.flatten(0, 1), after.flatten(), reduction="sum"))
             hits += int((logits.argmax(dim=-1) == after).sum())
             copied += int((before == after).sum())
+            frequent += int((self._mode == after).sum())
             count += after.numel()
             tick(min(1.0, (start + VALIDATION_BATCH) / len(self._held_out)))
-        return {"loss": loss / count, "accuracy": hits / count, "copy_last_accuracy": copied / count}
+        return {
+            "loss": loss / count,
+            "accuracy": hits / count,
+            "copy_last_accuracy": copied / count,
+            "mode_accuracy": frequent / count,
+        }
 
 
 def run(config: TrainWorldModelConfig) -> Artefact:
     """Train and write the world_model artefact."""
     dataset = CodeDataset.open(config.codes)
-    train, held_out = split_episodes(dataset.episode_ids, HELD_OUT)
+    train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, str(config.codes))
     draft = Draft.begin(config, "world_model", {"codes": dataset.artefact})
     # Ray's workers run in a directory of their own, where a relative path would lead elsewhere.
     there = config.model_copy(update={"codes": config.codes.resolve()})

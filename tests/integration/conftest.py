@@ -1,5 +1,6 @@
 """The micro chain, made once a session by real processes and broken off twice; other tests read what it wrote."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -32,6 +33,8 @@ class Chain:
     folder: Path
     environment: dict[str, str]
     ended: dict[str, Ended] = field(default_factory=dict)
+    seen: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What files said on the way."""
 
     def run(
         self, name: str, *arguments: str, end_by: signal.Signals | None = None, when: Callable[[], bool] = bool
@@ -75,10 +78,11 @@ def chain(tmp_path_factory) -> Chain:
 def make_chain(chain: Chain) -> None:
     checkpoint = chain.folder / "agent" / "checkpoints" / "latest.json"
     chain.stage("train-dqn killed", "train_dqn", "agent", end_by=signal.SIGKILL, when=checkpoint.exists)
+    chain.seen["checkpoint of the killed train-dqn"] = json.loads(checkpoint.read_text())
     chain.stage("train-dqn unasked", "train_dqn", "agent")
     chain.stage("train-dqn", "train_dqn", "agent", "--resume")
     chain.stage("record", "record", "frames", f"--agent={chain.folder / 'agent'}")
-    begun = chain.folder / "vqvae" / "run.json"
+    begun = chain.folder / "vqvae" / "checkpoints" / "last.pt"
     frames = f"--frames={chain.folder / 'frames'}"
     chain.stage("train-vqvae stopped", "train_vqvae", "vqvae", frames, end_by=signal.SIGINT, when=begun.exists)
     chain.run("demo", "demo", f"--out={chain.folder}", f"--configs={MICRO}")

@@ -139,7 +139,8 @@ def test_too_few_episodes_for_the_split(stage, refused, whole, tmp_path):
     write_codes(tmp_path / "one", whole / "vqvae", tmp_path / "one_coded")
     options = parents(whole, stage, frames=tmp_path / "one", codes=tmp_path / "one_coded")
     message = refused(command_of(stage), f"--out={tmp_path / 'out'}", *options)
-    assert "1 episode; a split by episode needs at least 2" in message
+    named = tmp_path / ("one" if stage == "train_vqvae" else "one_coded")
+    assert f"{named} has 1 episode; a split by episode needs at least 2" in message
 
 
 def damage(path: Path) -> None:
@@ -221,6 +222,18 @@ def test_a_game_that_does_not_exist(refused, tmp_path):
     message = refused("train-dqn", f"--out={tmp_path / 'out'}", "--env.game=MsPackman")
     assert "MsPackman" in message
     assert "MsPacman" in message
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--replay.min_size=100", "--replay.capacity=50"], "--replay.min_size 100: larger than --replay.capacity 50"),
+        (["--num_steps=10"], "--num_steps 10: ends before the first update (--replay.min_size 50000)"),
+        (["--replay.beta_start=0.9", "--replay.beta_end=0.4"], "beta_start: should be at most beta_end (0.4); got 0.9"),
+    ],
+)
+def test_options_that_contradict_each_other(refused, tmp_path, options, expected):
+    assert expected in refused("train-dqn", f"--out={tmp_path / 'out'}", *options)
 
 
 def test_no_disk_space(refused, whole, tmp_path):

@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -160,3 +162,22 @@ def test_compiling_without_a_compiler_is_refused(monkeypatch, tmp_path):
     resources = LearnerResources(device="cpu", num_threads=1, compile=True)
     with pytest.raises(LapaError, match=r"--resources\.compile: torch\.compile needs a C\+\+ compiler"):
         Learner(NUM_ACTIONS, NETWORK, LearnerConfig(), resources, 0, None)
+
+
+@pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own modules
+def test_a_compiled_learner_learns_the_same():
+    plain = learner()
+    compiled = Learner(
+        NUM_ACTIONS,
+        NETWORK,
+        LearnerConfig(gamma=GAMMA, batch_size=4),
+        LearnerResources(device="cpu", num_threads=1, compile=True),
+        0,
+        None,
+    )
+    for seed in range(2):
+        expected, told = plain.update(batch(seed=seed))
+        td_errors, metrics = compiled.update(batch(seed=seed))
+        np.testing.assert_allclose(td_errors, expected, rtol=1e-3, atol=1e-4)
+        assert metrics == pytest.approx(told, rel=1e-3, abs=1e-4)
