@@ -23,7 +23,8 @@ from lapa_ray.dataset.writer import FrameWriter
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
 from lapa_ray.stages.record import RecordResources
 
-BEST_COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 9]
+BEST_COMPRESSION = [cv2.IMWRITE_PNG_COMPRESSION, 9, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_NONE]
+"""The smallest that OpenCV makes of these flat pictures: with its own choice of filters they take a third more."""
 
 
 class WrittenStep(NamedTuple):

@@ -50,7 +50,8 @@ def main() -> int:
     quick = parser.parse_args().quick
     count, max_steps = (QUICK_EPISODES, QUICK_STEPS) if quick else (NUM_EPISODES, MAX_STEPS)
     with multiprocessing.get_context("spawn").Pool(min(os.cpu_count() or 1, count)) as pool:
-        report([*pool.imap(partial(play, max_steps=max_steps), range(count), chunksize=1)])
+        episodes = [*pool.imap(partial(play, max_steps=max_steps), range(count), chunksize=1)]
+    print_result("planner", table(episodes), figures(episodes))
     return 0
 
 
@@ -79,9 +80,9 @@ def play(number: int, max_steps: int) -> Played:
     )
 
 
-def report(episodes: list[Played]) -> None:
-    """Print the table and the JSON."""
-    rows: list[dict[str, Cell]] = [
+def table(episodes: list[Played]) -> list[dict[str, Cell]]:
+    """A row an episode."""
+    return [
         {
             "episode": played.number,
             "score": played.score,
@@ -94,9 +95,13 @@ def report(episodes: list[Played]) -> None:
         }
         for played in episodes
     ]
+
+
+def figures(episodes: list[Played]) -> dict[str, float]:
+    """The figures of all."""
     seconds = sum(played.seconds for played in episodes)
     scores = [played.score for played in episodes]
-    figures = {
+    return {
         "score_median": float(np.median(scores)),
         "score_min": min(scores),
         "score_max": max(scores),
@@ -109,7 +114,6 @@ def report(episodes: list[Played]) -> None:
         "mazes_seen": len({maze for played in episodes for maze in played.mazes}),
         "max_steps": max(played.num_steps for played in episodes),
     }
-    print_result("planner", rows, figures)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,8 @@ def _screen(survey: Survey, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     if survey.indexer is None:
         return rgb
     indices = survey.indexer(rgb)
-    assert indices is not None, "the pictures changed since they were looked through"
+    if indices is None:
+        raise LapaError("the pictures changed while they were imported; start again.")
     return indices
 
 

@@ -48,6 +48,14 @@ def plain_page(raw: bytes, num_values: int, width: int) -> NDArray[np.uint8] | N
     return np.frombuffer(pixels, dtype=np.uint8).reshape(num_values, width)
 
 
+def has_checksum(raw: bytes) -> bool | None:
+    """Whether the page that begins `raw` has a checksum; None if its header is none of the known forms."""
+    try:
+        return CRC in _read_struct(raw[:MAX_HEADER], 0)[0]
+    except (IndexError, ValueError):
+        return None
+
+
 Field = dict[int, "int | Field"]
 
 

@@ -21,9 +21,7 @@ from lapa_ray.core.locations import locate
 from lapa_ray.core.pictures import Composite, Screen
 from lapa_ray.dataset.decoding import PictureDecoder
 from lapa_ray.dataset.schema import RESET_STEP
-from lapa_ray.dataset.shards import EpisodeRows
-from lapa_ray.dataset.shards import read_shards as read_shards
-from lapa_ray.dataset.shards import shard_paths as shard_paths
+from lapa_ray.dataset.shards import EpisodeRows, read_shards, shard_paths
 from lapa_ray.dataset.splits import split_parts
 
 
@@ -64,6 +62,7 @@ class FrameDataset:
         if not shards:
             raise LapaError(f"{folder}: holds no shards (*.parquet); record it again.")
         info, episodes = read_shards(shards)
+        _check_recording(artefact, episodes)
         _check_counts(artefact, episodes)
         return cls(artefact, info, episodes)
 
@@ -133,6 +132,16 @@ class FrameDataset:
     def screens(self, episode_id: int) -> Screen:
         """Every emulator frame, uint8 [number of frames, *info.screen_shape]."""
         return np.concatenate(list(self._episodes[episode_id].screens())).reshape(-1, *self.info.screen_shape)
+
+
+def _check_recording(artefact: Artefact, episodes: Mapping[int, EpisodeRows]) -> None:
+    """Raise `LapaError` for a shard that says it was written for another artefact: it may fit in all counts."""
+    for rows in episodes.values():
+        if rows.recording not in {None, artefact.identity}:
+            raise LapaError(
+                f"{rows.shard}: recorded for another artefact ({rows.recording}) than {artefact} "
+                f"({artefact.identity}); restore its own from a copy, or record it again."
+            )
 
 
 def _check_counts(artefact: Artefact, episodes: Mapping[int, EpisodeRows]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,16 @@ INDEX_COLUMNS = ["episode_id", "step", "frame_index", "action", "executed_action
 """The small columns: all but `screen` and `ram`."""
 
 
-def frame_schema(info: GameInfo, policy: str) -> pa.Schema:
+@dataclass(frozen=True)
+class ShardInfo:
+    """What a shard says of itself: its game, who played, and the identity of the artefact that it was written for."""
+
+    game: GameInfo
+    policy: str
+    recording: str | None
+
+
+def frame_schema(info: GameInfo, policy: str, recording: str | None = None) -> pa.Schema:
     """Schema for screens of `info`, recorded by `policy`; the metadata lets a shard explain itself."""
     fields = [
         pa.field("episode_id", pa.int64(), nullable=False),
@@ -44,7 +54,7 @@ def frame_schema(info: GameInfo, policy: str) -> pa.Schema:
         pa.field("terminated", pa.bool_(), nullable=False),
         pa.field("truncated", pa.bool_(), nullable=False),
     ]
-    said = json.dumps(_describe(info, policy)).encode()
+    said = json.dumps(_describe(info, policy, recording)).encode()
     return pa.schema(fields, metadata={METADATA_KEY: said, CHECKSUM_KEY: _checksum(said)})
 
 
@@ -53,8 +63,8 @@ def row_group_rows(info: GameInfo) -> int:
     return min(max(ROW_GROUP_BYTES // info.screen_bytes, 1), ROW_GROUP_ROWS)
 
 
-def read_metadata(schema: pa.Schema, source: str) -> tuple[GameInfo, str]:
-    """Game and recording policy from a shard's schema. Raises `LapaError` naming `source` if it is none."""
+def read_metadata(schema: pa.Schema, source: str) -> ShardInfo:
+    """What a shard's schema says of it. Raises `LapaError` naming `source` if it is none."""
     said = _said(schema.metadata or {}, source)
     if said["version"] != VERSION:
         raise LapaError(
@@ -68,7 +78,7 @@ def read_metadata(schema: pa.Schema, source: str) -> tuple[GameInfo, str]:
     expected = frame_schema(info, said["policy"])
     if not schema.equals(expected, check_metadata=False):
         raise LapaError(f"{source}: its columns are not those of frames version {VERSION}; see docs/dataset.md.")
-    return info, said["policy"]
+    return ShardInfo(info, said["policy"], said.get("recording"))
 
 
 def _said(metadata: dict[bytes, bytes], source: str) -> dict[str, Any]:
@@ -95,7 +105,7 @@ def _checksum(raw: bytes) -> bytes:
     return f"{zlib.crc32(raw):08x}".encode()
 
 
-def _describe(info: GameInfo, policy: str) -> dict[str, object]:
+def _describe(info: GameInfo, policy: str, recording: str | None) -> dict[str, object]:
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -110,6 +120,7 @@ def _describe(info: GameInfo, policy: str) -> dict[str, object]:
         "emulator": info.emulator,
         "unknown": list(info.unknown),
         "policy": policy,
+        "recording": recording,
     }
 
 

@@ -23,7 +23,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import TEMPORARY_PREFIX
 from lapa_ray.core.frames import NO_ACTION, GameInfo
 from lapa_ray.core.locations import Location
-from lapa_ray.dataset.pages import plain_page
+from lapa_ray.dataset.pages import MAX_HEADER, has_checksum, plain_page
 from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, read_metadata
 
 _ALIKE = ("game", "action_meanings", "height", "width", "channels", "frame_skip", "sticky_probability", "unknown")
@@ -55,6 +55,7 @@ class EpisodeRows:
     groups: tuple[RowGroup, ...]
     columns: dict[str, NDArray[Any]]
     policy: str
+    recording: str | None
     screen_bytes: int
 
     @property
@@ -106,14 +107,23 @@ class EpisodeRows:
                     yield from self._pieces(group, part)
             begin += group.num_rows
 
+    def groups_without_checksum(self) -> int:
+        """Row groups whose screens have no checksum, so that damage in them may go unseen: another program's."""
+        heads = (self._raw(group, min(group.size, MAX_HEADER)) for group in self.groups)
+        return sum(head is not None and has_checksum(head) is False for head in heads)
+
     def _page(self, group: RowGroup) -> NDArray[np.uint8] | None:
         """The screens of a row group from its one page, as `FrameWriter` writes it; None if it is anything else."""
+        raw = self._raw(group, group.size)
+        return None if raw is None else plain_page(raw, group.num_rows, self.screen_bytes)
+
+    def _raw(self, group: RowGroup, size: int) -> bytes | None:
+        """The first `size` bytes of the screens of a row group; None where they cannot be read."""
         try:
             with self.shard.open() if isinstance(self.shard, Location) else pa.OSFile(str(self.shard)) as file:
-                raw = file.read_at(group.size, group.offset)
+                return cast("bytes", file.read_at(size, group.offset))
         except (OSError, pa.ArrowException):
             return None
-        return plain_page(raw, group.num_rows, self.screen_bytes)
 
     def _pieces(self, group: RowGroup, part: slice) -> Iterator[NDArray[np.uint8]]:
         """The screens of part of a row group as Arrow reads them."""
@@ -151,19 +161,35 @@ def read_shards(shards: Sequence[Path | Location]) -> tuple[GameInfo, dict[int, 
 
 def _read_shard(shard: Path | Location) -> tuple[GameInfo, dict[int, EpisodeRows]]:
     with _opened(shard) as file:
-        info, policy = read_metadata(file.schema_arrow, str(shard))
+        said = read_metadata(file.schema_arrow, str(shard))
+        _check_chunks(file)
         groups = [_row_group(file, number) for number in range(file.metadata.num_row_groups)]
         table = _read(file, INDEX_COLUMNS, range(len(groups)))
     columns = {name: _numpy(table, name) for name in INDEX_COLUMNS}
     episodes = {}
     for part, its_groups in _runs(shard, columns["episode_id"], groups):
         small = {name: column[part] for name, column in columns.items()}
-        rows = EpisodeRows(shard, its_groups, small, policy, info.screen_bytes)
-        _check_episode(rows, info)
+        rows = EpisodeRows(shard, its_groups, small, said.policy, said.recording, said.game.screen_bytes)
+        _check_episode(rows, said.game)
         if (episode_id := int(rows.columns["episode_id"][0])) in episodes:
             raise LapaError(f"{shard}: the rows of episode {episode_id} lie apart; record it again.")
         episodes[episode_id] = rows
-    return info, episodes
+    return said.game, episodes
+
+
+def _check_chunks(file: pq.ParquetFile) -> None:
+    """Raise `ArrowInvalid` where the footer's chunks of columns do not lie one behind the other in the file.
+
+    The footer has no checksum. A place in it that is damaged could lead to another chunk, whole, with checksums that
+    hold, but of other rows.
+    """
+    end = 0
+    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
+        for chunk in map(group.column, range(group.num_columns)):
+            start = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
+            if start < end or chunk.total_compressed_size <= 0:
+                raise pa.ArrowInvalid("its footer leads to a place twice")
+            end = start + chunk.total_compressed_size
 
 
 def _row_group(file: pq.ParquetFile, number: int) -> RowGroup:

@@ -52,6 +52,11 @@ class Draw:
     rank: int = 0
     world_size: int = 1
 
+    def __post_init__(self) -> None:
+        least = min(self.batch_size, self.length, self.gap, self.world_size)
+        if least < 1 or not 0 <= self.rank < self.world_size:
+            raise ValueError(f"cannot be drawn: {self}")
+
     @property
     def reach(self) -> int:
         """Steps from the first picture of a sequence to its last."""

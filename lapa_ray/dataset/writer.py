@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from lapa_ray.core.files import TEMPORARY_PREFIX, flush_to_disk
 from lapa_ray.core.frames import RAM_BYTES, GameInfo, StepFrames
+from lapa_ray.core.manifest import RUN, read_run
 from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, frame_schema, row_group_rows
 
 ROWS_PER_SHARD = 20_000
@@ -45,7 +46,7 @@ class FrameWriter:
         """
         folder.mkdir(parents=True, exist_ok=True)
         self._folder, self._name = folder, name
-        self._schema = frame_schema(info, policy)
+        self._schema = frame_schema(info, policy, _recording(folder))
         self._level, self._rows_per_shard = compression_level, rows_per_shard
         self._rows = _RowGroup(info)
         self._shard: _Shard | None = None
@@ -129,6 +130,11 @@ class FrameWriter:
         while (path := self._folder / f"{self._name}-{number:05d}.parquet").exists():
             number += 1
         return path
+
+
+def _recording(folder: Path) -> str | None:
+    """The identity of the artefact that `folder` is: a shard that strays into another one is told by it."""
+    return read_run(folder).identity if (folder / RUN).exists() else None
 
 
 class _RowGroup:

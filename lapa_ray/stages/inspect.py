@@ -50,9 +50,9 @@ def run(config: InspectConfig) -> None:
         if artefact.manifest.kind == "frames":
             _print_frames(FrameDataset.open(path), config)
     elif (path / RUN).exists():
-        run = read_run(path)
-        _check_options(config, run)
-        _print_unfinished(path, run)
+        unfinished = read_run(path)
+        _check_options(config, unfinished)
+        _print_unfinished(path, unfinished)
     else:
         raise LapaError(f"{path}: holds no artefact ({MANIFEST} and {RUN} are missing).{_artefacts_inside(path)}")
 
@@ -93,7 +93,10 @@ def _verify(dataset: FrameDataset) -> None:
         raise LapaError(f"{dataset.name}: {len(report.faults)} faults, listed above; restore it, or record it again.")
     if report.faults:
         raise LapaError(report.faults[0])
-    print(f"verified: every row of {report.num_shards} shards ({report.num_frames:,}), with all checksums; no fault")
+    checked = "with all checksums" if not report.num_unchecked else "as far as that shows without all checksums"
+    print(f"verified: every row of {report.num_shards} shards ({report.num_frames:,}), {checked}; no fault")
+    if report.num_unchecked:
+        print(f"{report.num_unchecked} row groups hold screens without a checksum: another program wrote them")
 
 
 def _print_whole(artefact: Artefact) -> None:

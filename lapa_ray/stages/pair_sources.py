@@ -27,6 +27,8 @@ class TrainingPairs(Protocol):
     """Pairs to train on: those of one worker."""
 
     num_items: int
+    gigabytes: float
+    """Memory that its pictures take, at most."""
 
     def batch(self, turn: Turn) -> Pair:
         """Pictures t and t+1 of an update, each uint8 [B, *screen_shape]."""
@@ -36,7 +38,7 @@ class StoredPairs:
     """The pairs of the worker's own episodes, in its memory, drawn as the training loop says."""
 
     def __init__(self, store: PairStore) -> None:
-        self.num_items = len(store)
+        self.num_items, self.gigabytes = len(store), store.composites.nbytes / 1e9
         self._store = store
 
     def batch(self, turn: Turn) -> Pair:
@@ -47,8 +49,8 @@ class StoredPairs:
 class StreamedPairs:
     """The worker's share of a stream of all episodes, which has an order of its own."""
 
-    def __init__(self, stream: PictureStream) -> None:
-        self.num_items = stream.num_items // stream.draw.world_size
+    def __init__(self, stream: PictureStream, gigabytes: float) -> None:
+        self.num_items, self.gigabytes = stream.num_items // stream.draw.world_size, gigabytes
         self._stream = stream
 
     def batch(self, turn: Turn) -> Pair:
@@ -69,7 +71,8 @@ def training_pairs(
         raise LapaError(f"{dataset.name}: fewer training episodes than the {draw.world_size} workers.")
     if max(PairStore.gigabytes(dataset, share) for share in shares) <= max_memory_gb:
         return StoredPairs(PairStore.load(dataset, shares[draw.rank], draw.composite, max_memory_gb))
-    return StreamedPairs(PictureStream(dataset, episode_ids, draw, min(max_memory_gb, WINDOW_GB)))
+    window = min(max_memory_gb, WINDOW_GB)
+    return StreamedPairs(PictureStream(dataset, episode_ids, draw, window), window)
 
 
 class ValidationPairs:

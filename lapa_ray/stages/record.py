@@ -20,7 +20,7 @@ from lapa_ray.core.config import Config, Fraction, PlainStageConfig, RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
-from lapa_ray.dataset.reader import read_shards, shard_paths
+from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
 from lapa_ray.envs.planner import PLANNER, PlannerConfig, check_plannable, make_planner

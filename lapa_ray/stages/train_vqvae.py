@@ -41,8 +41,8 @@ class PairConfig(Config):
 
     composite: Composite = "max4"
     """Picture of a step: brightest of its last 4 or 2 frames, or its last frame."""
-    max_memory_gb: float = Field(8.0, gt=0)
-    """Bound on the pictures that one worker holds, GB; 34 kB a step. What does not fit is streamed from the shards."""
+    max_memory_gb: float = Field(4.0, gt=0)
+    """Bound on all pictures that one worker holds, GB; 34 kB a step. What does not fit is streamed from the shards."""
 
 
 class TrainVqvaeConfig(StageConfig):
@@ -92,7 +92,8 @@ class VqvaeTask:
         self._train = training_pairs(dataset, train, draw, pairs.max_memory_gb)
         self._held_out: ValidationPairs | None = None
         if share.rank == 0:
-            self._held_out = ValidationPairs(dataset, held_out, pairs.composite, pairs.max_memory_gb)
+            left_gb = pairs.max_memory_gb - self._train.gigabytes
+            self._held_out = ValidationPairs(dataset, held_out, pairs.composite, left_gb)
         self._copy_last: PixelMetrics | None = None
         self._palette = PaletteRgb(dataset.info.palette).to(device)
         self.model: nn.Module = Vqvae(config.model).to(device)

@@ -18,6 +18,7 @@ from lapa_ray.core.config import StageConfig
 from lapa_ray.core.frames import NO_ACTION
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.shards import shard_paths
+from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.dataset.writer import FrameWriter
 from tests.support.counter_env import CounterEnv
@@ -37,8 +38,8 @@ def sound(tmp_path_factory) -> Path:
     return make(tmp_path_factory.mktemp("sound") / "frames", [[250, 10], [30]])
 
 
-def make(out: Path, shards: list[list[int]], height: int = 210) -> Path:
-    draft = Draft.begin(StageConfig(out=out), "frames")
+def make(out: Path, shards: list[list[int]], height: int = 210, seed: int = 0) -> Path:
+    draft = Draft.begin(StageConfig(out=out, seed=seed), "frames")
     env, episode_id = CounterEnv(height=height), 0
     for number, lengths in enumerate(shards):
         with FrameWriter(out, env.info, f"shard-{number}", "counter") as writer:
@@ -196,6 +197,13 @@ def test_a_shard_of_another_dataset_is_not_taken_for_its_own(command, frames, tm
 
 
 @EACH_COMMAND
+def test_a_shard_of_another_dataset_that_fits_in_all_counts(command, frames, tmp_path, refused):
+    other = make(tmp_path / "other", [[250, 10], [30]], seed=1)
+    shutil.copy(first(other), first(frames))
+    assert f"{first(frames)}: recorded for another artefact" in refused(command, frames)
+
+
+@EACH_COMMAND
 def test_a_folder_without_shards(command, frames, refused):
     for shard in shard_paths(frames):
         shard.unlink()
@@ -220,6 +228,12 @@ def test_episodes_of_one_frame_have_no_pairs(tmp_path, refused, capfd):
     assert f"{frames}: has no step, only first frames of episodes" in refused("train-vqvae", frames)
     assert cli.main(["inspect", str(frames), "--verify"]) == 0
     assert "steps an episode: 0 to 0" in capfd.readouterr().out
+
+
+def test_a_split_of_episodes_of_one_frame_has_no_pairs(tmp_path, refused):
+    held_out = split_episodes(range(4), 0.1)[1]
+    frames = make(tmp_path / "frames", [[0 if episode in held_out else 5 for episode in range(4)]])
+    assert f"{frames}: every episode of a split ends at its first frame" in refused("train-vqvae", frames)
 
 
 def test_screens_of_another_size_are_refused_by_the_vqvae(tmp_path, refused):

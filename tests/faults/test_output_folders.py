@@ -170,12 +170,13 @@ def test_two_at_one_directory(slow_import, film, tmp_path, capfd):
     command, process = slow_import
     assert process.poll() is None
     before = contents(tmp_path / "out")
-    for options in ([], ["--resume"], ["--game=Pong"]):
+    recording = ["record", "--agent=random", f"--out={tmp_path / 'out'}"]
+    for second in (command, [*command, "--resume"], [*command, "--game=Pong"], recording, [*recording, "--resume"]):
         capfd.readouterr()
-        assert cli.main([*command, *options]) == cli.EXIT_BAD_INPUT
+        assert cli.main(second) == cli.EXIT_BAD_INPUT
         said = capfd.readouterr().err.splitlines()[-1]
         assert said == (
-            f"lapa-ray import-frames: --out {tmp_path / 'out'}: another lapa-ray is writing there; "
+            f"lapa-ray {second[0]}: --out {tmp_path / 'out'}: another lapa-ray is writing there; "
             "wait for its end, or choose another."
         )
         assert contents(tmp_path / "out") == before

@@ -107,6 +107,19 @@ def test_sprites_are_where_ram_said_one_frame_before(play, name):
     assert (found <= 2).all(axis=1).mean() > 0.98
 
 
+@pytest.mark.parametrize("name", COLOURS)
+def test_sprites_are_where_ram_said_in_every_maze(mazes, name):
+    lag = entities_of("MsPacman").picture_lag_frames
+    for number, (screens, ram) in mazes.items():
+        sprite = entities_of("MsPacman").read(ram).sprites[name]
+        offsets = [
+            _offset(screens[t + lag], COLOURS[name], sprite.left[t], sprite.top[t]) for t in range(len(screens) - lag)
+        ]
+        found = np.array([offset for offset in offsets if offset is not None])
+        assert len(found) > 0.1 * len(offsets), number
+        assert (found <= 2).all(), number
+
+
 @pytest.mark.parametrize("name", GHOSTS)
 def test_ghosts_are_seen_in_composites_though_they_flicker(play, name):
     entities = play.entities

@@ -19,11 +19,13 @@ from lapa_ray.core.config import WandbConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.core.stop import StopRequest
+from lapa_ray.dataset.stream import Draw
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.vqvae import VqvaeConfig
 from lapa_ray.stages import train_vqvae
 from lapa_ray.stages.fit import LAST, FitResources, FitResult, TrainingConfig, run_fit
+from lapa_ray.stages.pair_sources import StreamedPairs, training_pairs
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig
 from tests.support.recordings import frames_artefact
 from tests.support.toy_task import ToyConfig, ToyTask
@@ -171,6 +173,10 @@ def test_two_workers_stream_pairs_that_do_not_fit_their_memory(tmp_path):
         resources=FitResources(num_workers=2, device="cpu", cpus_per_worker=0.5),
         wandb=WandbConfig(mode="disabled"),
         ray=ToyConfig().ray,
+    )
+    draw = Draw(8, rank=0, world_size=2)
+    assert isinstance(
+        training_pairs(dataset, dataset.split(0.9, 0.1)[0], draw, config.pairs.max_memory_gb), StreamedPairs
     )
     artefact = train_vqvae.run(config)
     rows = read_metrics(artefact.path / "metrics.jsonl")

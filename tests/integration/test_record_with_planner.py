@@ -63,7 +63,7 @@ def assert_same(one: FrameDataset, other: FrameDataset) -> None:
 def test_each_shard_has_one_policy_and_says_which(mix):
     told = {}
     for shard in shard_paths(mix.artefact.path):
-        _, policy = read_metadata(pq.read_schema(shard), shard.name)
+        policy = read_metadata(pq.read_schema(shard), shard.name).policy
         assert ("planner" in shard.name) == (policy == "planner")
         told |= dict.fromkeys(pq.read_table(shard)["episode_id"].unique().to_pylist(), policy)
     assert told == {0: "random", 1: "random", 2: "planner", 3: "random", 4: "planner"}
@@ -112,7 +112,7 @@ def test_what_is_recorded_does_not_depend_on_workers_or_stops(mix, tmp_path, mon
     stopped = mixed(tmp_path / "stopped", resources={"num_workers": 1})
     with pytest.raises(StoppedError, match=r"stopped with [34] of 5 episodes recorded; .* --resume"):
         record.run(stopped)
-    assert not list((tmp_path / "stopped").glob(".tmp-*.parquet"))
+    assert not list((tmp_path / "stopped").glob(".tmp-*"))
     record.run(mixed(tmp_path / "stopped", resume=True))
     assert_same(mix, FrameDataset.open(tmp_path / "stopped"))
 

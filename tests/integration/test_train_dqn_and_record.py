@@ -18,7 +18,7 @@ from lapa_ray.core.artefact import open_artefact
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.metric_log import read_metrics
-from lapa_ray.dataset.reader import read_shards, shard_paths
+from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.models.checkpoint import save_checkpoint
 from lapa_ray.models.q_network import load_agent
 from lapa_ray.stages import record, train_dqn

@@ -24,7 +24,7 @@ from lapa_ray.actors.worker_pool import WorkerPool
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import seed_for
-from lapa_ray.dataset.reader import read_shards, shard_paths
+from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.buffer import ReplayConfig
 from tests.support.counter_env import NUM_ACTIONS, CounterEnv

@@ -16,8 +16,9 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.frames import NO_ACTION, RAM_BYTES, GameInfo, StepFrames
 from lapa_ray.core.pictures import Compositor, RgbCompositor, changed, to_rgb
 from lapa_ray.dataset.pairs import PairStore
-from lapa_ray.dataset.reader import FrameDataset, read_shards, shard_paths
+from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.schema import row_group_rows
+from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.dataset.writer import FrameWriter
 from tests.support.counter_env import CounterEnv
 from tests.support.recordings import open_folder, record_counter

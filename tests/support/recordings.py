@@ -10,7 +10,8 @@ import numpy as np
 from lapa_ray.core.artefact import Draft
 from lapa_ray.core.config import StageConfig
 from lapa_ray.core.frames import NO_ACTION, StepFrames
-from lapa_ray.dataset.reader import FrameDataset, read_shards, shard_paths
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.dataset.writer import FrameWriter
 from lapa_ray.envs.environment import Step

@@ -6,7 +6,9 @@ has a number, then what came of it if that is wrong. The last line counts the ou
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import resource
 import signal
 import sys
@@ -50,11 +52,15 @@ def sound_shards(folder: Path) -> list[bytes]:
 
 
 def mutate(content: bytes, generator: np.random.Generator) -> bytes:
-    """One to three changes: bits, bytes, zeros, noise, cuts, insertions, copies; half of them in the footer."""
+    """One to three changes: bits, bytes, zeros, noise, cuts, insertions, copies; half of them in the footer.
+
+    A quarter of all are one changed number of the footer: where a chunk of a column lies, or how long it is.
+    """
     data = bytearray(content)
+    if generator.random() < 0.25:
+        return _with_another_place(data, generator)
     for _ in range(generator.integers(1, 4)):
-        footer = int.from_bytes(content[-8:-4], "little") + 8
-        low = max(len(data) - footer, 0) if generator.random() < 0.5 else 0
+        low = max(len(data) - _footer_bytes(content), 0) if generator.random() < 0.5 else 0
         place = int(generator.integers(low, max(len(data), 1))) if len(data) > low else 0
         length = int(generator.integers(1, 64))
         match generator.integers(0, 8):
@@ -74,6 +80,44 @@ def mutate(content: bytes, generator: np.random.Generator) -> bytes:
                 source = int(generator.integers(0, max(len(data), 1)))
                 data[place : place + length] = data[source : source + length]
     return bytes(data) if generator.random() > 0.05 else bytes(data[: int(generator.integers(0, len(data) + 1))])
+
+
+def _with_another_place(data: bytearray, generator: np.random.Generator) -> bytes:
+    """Flip a bit of one of the footer's numbers for a place or a size, or write another chunk's number there."""
+    chunks = _chunks(bytes(data))
+    number = varint(int(generator.choice(chunks.ravel())))
+    places = [at for at in _occurrences(bytes(data), number) if at >= len(data) - _footer_bytes(data)]
+    place = int(generator.choice(places))
+    others = [other for value in chunks.ravel() if len(other := varint(int(value))) == len(number)]
+    if generator.random() < 0.5:
+        data[place : place + len(number)] = others[int(generator.integers(len(others)))]
+    else:
+        data[place + int(generator.integers(len(number)))] ^= 1 << int(generator.integers(8))
+    return bytes(data)
+
+
+def _chunks(content: bytes) -> np.ndarray:
+    """Where each chunk of a column begins, and its bytes, int64 [chunks, 2]."""
+    footer = pq.read_metadata(io.BytesIO(content))
+    chunks = [footer.row_group(g).column(c) for g in range(footer.num_row_groups) for c in range(footer.num_columns)]
+    return np.array([(chunk.data_page_offset, chunk.total_compressed_size) for chunk in chunks])
+
+
+def _footer_bytes(data: bytes | bytearray) -> int:
+    return int.from_bytes(data[-8:-4], "little") + 8
+
+
+def varint(value: int) -> bytes:
+    """As Thrift's compact protocol writes an integer: zigzag, seven bits a byte."""
+    value, written = value << 1, bytearray()
+    while value >= 128:
+        written.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*written, value])
+
+
+def _occurrences(data: bytes, part: bytes) -> list[int]:
+    return [match.start() for match in re.finditer(re.escape(part), data)]
 
 
 def read_all(path: Path) -> Truth:

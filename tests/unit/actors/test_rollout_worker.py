@@ -11,7 +11,7 @@ from lapa_ray.actors.policy import EpsilonGreedy, to_weights
 from lapa_ray.actors.rollout_worker import RolloutWorker
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import seed_for
-from lapa_ray.dataset.reader import read_shards, shard_paths
+from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from tests.support.counter_env import NUM_ACTIONS, CounterEnv, read
 

@@ -7,6 +7,7 @@ import torch
 from benchmarks._frames import last_frames, repeated, steps_of, write_pngs
 from benchmarks._png_loader import PngPairs
 from benchmarks.dataset import Row, sizes
+from benchmarks.planner import Played, figures, table
 from lapa_ray.core.pictures import to_rgb
 from lapa_ray.dataset.pairs import PairStore
 from tests.support.recordings import frames_artefact
@@ -55,3 +56,13 @@ def test_sizes_are_those_of_the_shards(frames):
     assert isinstance(ratio, Row)
     assert (ratio.key, ratio.value) == ("png_bytes_ratio", 1000 / ours)
     assert (source.key, source.value) == ("source_set_mb", pytest.approx(0.45 * ours))
+
+
+def test_the_planner_benchmark_gives_the_figures_that_have_bars():
+    episodes = [
+        Played(number, 100.0 * number, 50.0, 10, 8, seconds=2.0, cpu_seconds=1.0, lives=3, mazes=(number % 2,))
+        for number in range(3)
+    ]
+    told = figures(episodes)
+    assert (told["score_median"], told["decisions_per_core_s"], told["mazes_seen"]) == (100.0, 4.0, 2)
+    assert [row["episode"] for row in table(episodes)] == [0, 1, 2]

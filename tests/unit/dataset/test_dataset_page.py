@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from lapa_ray.dataset.reader import shard_paths
+from lapa_ray.dataset.shards import shard_paths
 from tests.support.recordings import frames_artefact
 
 PAGE = (Path(__file__).parents[3] / "docs" / "dataset.md").read_text(encoding="utf-8")

@@ -13,7 +13,8 @@ import pytest
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.frames import NO_ACTION
 from lapa_ray.dataset.pairs import PairStore
-from lapa_ray.dataset.reader import FrameDataset, read_shards, shard_paths
+from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.dataset.writer import FrameWriter

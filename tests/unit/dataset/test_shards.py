@@ -19,6 +19,7 @@ from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.dataset.writer import FrameWriter
 from tests.support.counter_env import NUM_ACTIONS, CounterEnv
 from tests.support.recordings import frames_artefact, open_folder, record_counter
+from tests.support.shard_fuzz import varint
 
 
 @pytest.fixture
@@ -185,6 +186,27 @@ def test_a_flipped_bit_is_refused_or_changes_nothing(sound, data):
 def test_a_shard_cut_short_is_refused(sound, data):
     shard, content, _ = sound
     shard.write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    refused(shard, "corrupt shard")
+
+
+@pytest.mark.parametrize("damage", ["another row group's place", "a size below zero"])
+def test_a_footer_that_leads_elsewhere(tmp_path, damage):
+    """What lies there may be whole, with a checksum that holds, but of other rows."""
+    record_counter(tmp_path, [400], height=40)
+    shard = tmp_path / "shard-00000.parquet"
+    with pq.ParquetFile(shard) as file:
+        column = file.schema_arrow.names.index("screen")
+        second, third = (file.metadata.row_group(group).column(column) for group in (1, 2))
+    content = shard.read_bytes()
+    if damage == "a size below zero":
+        number = bytearray(varint(second.total_compressed_size))
+        number[0] ^= 1
+        changed = content.replace(varint(second.total_compressed_size), bytes(number))
+    else:
+        changed = content.replace(varint(third.data_page_offset), varint(second.data_page_offset))
+    assert changed != content
+    assert len(changed) == len(content)
+    shard.write_bytes(changed)
     refused(shard, "corrupt shard")
 
 

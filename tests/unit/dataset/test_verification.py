@@ -29,6 +29,7 @@ def test_a_sound_dataset(dataset):
     told = []
     report = verify(dataset, told.append)
     assert report.is_sound
+    assert report.num_unchecked == 0
     assert (report.num_episodes, report.num_steps, report.num_frames) == (4, 435, 4 * 435 + 4)
     assert report.num_shards == len(shard_paths(dataset.artefact.path)) == 2
     assert told == [801, 401, 521, 21]
@@ -55,3 +56,11 @@ def test_a_lost_shard_shows_in_the_counts_already_when_it_is_opened(dataset):
         f"{dataset.name}: its shards hold 2 episodes, but its manifest says 4; "
         "restore what is missing or foreign from a copy, or record it again."
     )
+
+
+def test_screens_without_checksums_are_told(dataset):
+    shard = shard_paths(dataset.artefact.path)[0]
+    pq.write_table(pq.read_table(shard), shard, row_group_size=1, write_page_checksum=False)
+    again = FrameDataset.open(dataset.artefact.path)
+    assert verify(again).num_unchecked == pq.read_metadata(shard).num_rows
+    assert verify(again).is_sound

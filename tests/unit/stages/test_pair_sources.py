@@ -56,6 +56,9 @@ def test_workers_see_the_same_pairs_from_memory_and_from_a_stream(dataset):
         for rank in range(2):
             pairs = training_pairs(dataset, dataset.episode_ids, Draw(1, rank=rank, world_size=2), gigabytes)
             assert isinstance(pairs, kind)
+            pair = pairs.batch(Turn(0, 0, np.arange(1)))
+            assert [part.dtype for part in pair] == [np.uint8, np.uint8]
+            assert sum(part.nbytes for part in pair) == 2 * 210 * 160, "67 kB a pair"
             seen[kind] += an_epoch(pairs, 1)
         assert len(seen[kind]) == sum(LENGTHS)
         assert {pair[0][0] == pair[1][0] and pair[0][1] + 1 == pair[1][1] for pair in seen[kind]} == {True}
