@@ -39,6 +39,8 @@ def test_killed_at_any_byte_and_call(tmp_path):
 def record(out: Path, *options: str) -> list[str]:
     return [
         *("record", "--agent=random", f"--out={out}", "--num_episodes=6", "--env.max_frames=600", "--seed=3"),
+        # A shard an episode of these, so that some are in place while others are still played.
+        *("--planner_episodes=3", "--planner_max_steps=60", "--planner.budget_steps=2"),
         *("--resources.num_workers=2", "--ray.num_cpus=2", "--ray.object_store_mb=80", *options),
     ]
 
@@ -66,6 +68,10 @@ def placed(out: Path) -> bool:
     return bool(shard_paths(out))
 
 
+def two_placed(out: Path) -> bool:
+    return len(shard_paths(out)) == 2
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed") / "frames"
@@ -73,7 +79,7 @@ def undisturbed(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("moment", [writing, placed])
+@pytest.mark.parametrize("moment", [writing, placed, two_placed])
 def test_a_killed_record_command_is_resumed_at_once(moment, tmp_path, undisturbed, capfd):
     """Only the command is killed, as by `kill -9`: players that outlive it for a while put nothing in its place."""
     out = tmp_path / "frames"
@@ -88,10 +94,10 @@ def test_a_killed_record_command_is_resumed_at_once(moment, tmp_path, undisturbe
     assert process.stdout is not None
     process.stdout.close()
     assert begun(out)
-    if not (out / "manifest.json").exists():  # it may have been faster than the kill
-        for shard in shard_paths(out):
-            assert pq.read_table(shard).num_rows
-        assert cli.main(record(out, "--resume")) == 0, capfd.readouterr().err
+    assert not (out / "manifest.json").exists(), "the kill came too late to test anything"
+    for shard in shard_paths(out):
+        assert pq.read_table(shard).num_rows
+    assert cli.main(record(out, "--resume")) == 0, capfd.readouterr().err
     assert FrameDataset.open(out).episode_ids == list(range(6))
     assert rows(out) == rows(undisturbed)
     assert not list(out.glob(".tmp-*"))
