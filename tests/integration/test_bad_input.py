@@ -232,7 +232,7 @@ def test_an_agent_of_another_game(refused, whole, tmp_path):
 
 def test_a_game_that_does_not_exist(refused, tmp_path):
     message = refused("train-dqn", f"--out={tmp_path / 'out'}", "--env.game=MsPackman")
-    assert message.startswith("lapa-ray train-dqn: --env.game MsPackman: the ALE has no such game; did you mean MsPacman")
+    assert "--env.game MsPackman: the ALE has no such game; did you mean MsPacman" in message
 
 
 def test_no_disk_space(refused, whole, tmp_path):
