@@ -91,7 +91,7 @@ def require_resources(*, cpus: float, gpus: float = 0.0, timeout_s: float | None
     while lack := _lack(cpus, gpus):
         waited = time.monotonic() - start
         if cluster_address() is None or (timeout_s is not None and waited > timeout_s):
-            raise LapaError(f"Ray: {lack}; ask for fewer workers, or raise ray.num_cpus or the cluster's size.")
+            raise LapaError(f"Ray: {lack}; ask for fewer workers, or raise --ray.num_cpus or the cluster's size.")
         if gpus and not ray.cluster_resources().get("GPU", 0):
             raise LapaError(
                 f"Ray: need {gpus:g} GPU, and no node of the cluster has one; give --resources.device auto or cpu, or "

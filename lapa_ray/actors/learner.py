@@ -141,7 +141,9 @@ class Learner:
         td_errors = (targets - chosen).detach().abs()
         metrics = _measure(loss, values, td_errors, norm)
         if not math.isfinite(metrics["loss"]):
-            raise LapaError(f"update {self.num_updates}: the loss is {metrics['loss']}; try a lower learning_rate.")
+            raise LapaError(
+                f"update {self.num_updates}: the loss is {metrics['loss']}; try a lower --learner.learning_rate."
+            )
         self._optimizer.step()
         self.num_updates += 1
         if self.num_updates % self._config.target_update_period_updates == 0:

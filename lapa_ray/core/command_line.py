@@ -53,7 +53,8 @@ def _parse(model: type[AnyConfig], arguments: Sequence[str], prog: str) -> AnyCo
     _check_groups(model, arguments)
     parser = parser_for(model, prog)
     parsed = parser.parse_args(spell_out_flags(model, _without_empty_files(model, arguments)))
-    fields = {name: value for name, value in parser.instantiate(parsed).items() if name != "config"}
+    # As a plain mapping, which pydantic validates whole: what it finds wrong far inside is named by its whole path.
+    fields = {name: value for name, value in parsed.as_dict().items() if name != "config"}
     return model.model_validate(fields)
 
 

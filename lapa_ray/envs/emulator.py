@@ -45,10 +45,10 @@ def rom_ids() -> dict[str, str]:
 
 def _rom_path(game: str) -> str:
     if game not in rom_ids():
-        raise LapaError(f"game {game}: the ALE has no such game; {_way_out(game)}")
+        raise LapaError(f"--env.game {game}: the ALE has no such game; {_way_out(game)}")
     path = str(roms.get_rom_path(rom_ids()[game]))
     if ALEInterface.isSupportedROM(path) is None:  # loadROM would end the process
-        raise LapaError(f"game {game}: is for two players; choose one for a single player, such as MsPacman.")
+        raise LapaError(f"--env.game {game}: is for two players; choose one for a single player, such as MsPacman.")
     return path
 
 

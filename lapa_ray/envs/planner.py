@@ -225,7 +225,7 @@ def make_planner(env: AtariEnvConfig, config: PlannerConfig) -> Planner:
 def check_plannable(game: str) -> None:
     """Raise `LapaError` for a game that the planner does not know."""
     if game != PLANNED_GAME:
-        raise LapaError(f"game {game}: the planner plays {PLANNED_GAME} alone; choose that, or another player.")
+        raise LapaError(f"--env.game {game}: the planner plays {PLANNED_GAME} alone; choose that, or another player.")
 
 
 def _choices(maze: Maze, start: _Way, ram: NDArray[np.uint8]) -> Iterator[int]:

@@ -8,11 +8,14 @@ from lapa_ray.core.config import Device
 from lapa_ray.core.errors import LapaError
 
 
-def resolve_device(name: Device) -> torch.device:
-    """The device called `name`; auto is CUDA, else MPS, else CPU. Raises `LapaError` where there is none."""
+def resolve_device(name: Device, option: str = "--resources.device") -> torch.device:
+    """The device called `name`; auto is CUDA, else MPS, else CPU.
+
+    Raises `LapaError` where there is none, which names the `option` that asked for it.
+    """
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, is_there in present.items() if is_there))
     if not present[name]:
-        raise LapaError(f"device {name}: this machine has none that PyTorch can use; give auto or cpu.")
+        raise LapaError(f"{option} {name}: this machine has none that PyTorch can use; give auto or cpu.")
     return torch.device(name)

@@ -7,12 +7,12 @@ commitment weight, which is not the paper's loss (van den Oord et al. 2017, equa
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from loguru import logger
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
 
@@ -42,11 +42,12 @@ class QuantizerConfig(Config):
     revive_below: float = Field(0.0, ge=0)
     """A code whose average use falls below so many latents a batch is replaced by a random latent; 0 never."""
 
-    @model_validator(mode="after")
-    def _cosine_needs_ema(self) -> Self:
-        if self.cosine and self.kind != "ema":
-            raise ValueError("cosine: needs kind ema, for the gradient would leave the sphere; set kind to ema")
-        return self
+    @field_validator("cosine")
+    @classmethod
+    def _cosine_needs_ema(cls, cosine: bool, others: ValidationInfo) -> bool:
+        if cosine and others.data.get("kind") != "ema":
+            raise ValueError("needs kind ema, for the gradient would leave the sphere; set kind to ema")
+        return cosine
 
 
 class Quantizer(nn.Module):

@@ -150,7 +150,7 @@ class Chain:
 def run(config: EvaluateConfig) -> Artefact:
     """Measure and write the evaluation artefact."""
     chain = Chain.open(config)
-    models, split = load_models(chain, resolve_device(config.device)), chain.split()
+    models, split = load_models(chain, resolve_device(config.device, "--device")), chain.split()
     draft = Draft.begin(config, "evaluation", chain.parents)
     measurement = Measurement(chain.frames, chain.codes, models, split, chain.sampling(config))
     with stop_on_signal() as stop, MetricLog(draft.metrics_path, "evaluate", config.wandb, draft.run.config) as log:

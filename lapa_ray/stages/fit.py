@@ -172,7 +172,7 @@ class Fit:
         self._updates_per_epoch = num_items // self._batch
         if not self._updates_per_epoch:
             raise LapaError(
-                f"training.batch_size {config.training.batch_size}: larger than the training set "
+                f"--training.batch_size {config.training.batch_size}: larger than the training set "
                 f"({num_items} items a worker); lower it, or record more."
             )
         self.num_updates = self._updates_per_epoch * config.training.num_epochs
@@ -268,7 +268,7 @@ class Fit:
         if math.isfinite(loss):
             return
         kept = f"{self._folder / LAST} keeps the last good state" if (self._folder / LAST).exists() else "none is kept"
-        raise LapaError(f"update {self.update}: the loss is {loss}; {kept}. Try a lower learning_rate.")
+        raise LapaError(f"update {self.update}: the loss is {loss}; {kept}. Try a lower --learning_rate.")
 
     def _save(self) -> None:
         if self._share.rank:

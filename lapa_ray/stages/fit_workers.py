@@ -21,12 +21,15 @@ import torch
 from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
 from ray.train.torch import TorchTrainer, get_device
 
-from lapa_ray.actors.cluster import ray_session, require_resources
+from lapa_ray.actors.cluster import num_gpus, ray_session, require_resources
+from lapa_ray.actors.cluster_address import cluster_address
 from lapa_ray.actors.faults import named_fault
+from lapa_ray.core.config import Device
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
+from lapa_ray.models.device import resolve_device
 from lapa_ray.stages.fit import LAST, Fit, FitResources, FitResult, FitSpec, Share, TaskFactory
 
 STOP_FILE, PROGRESS_FILE, RAY_FOLDER = ".stop", ".progress.json", ".ray_train"
@@ -37,6 +40,7 @@ MAX_RESTARTS = 2
 
 def run_in_workers(name: str, config: FitSpec, factory: TaskFactory, folder: Path, stop: StopRequest) -> FitResult:
     """Train in Ray Train workers; see `run_fit`."""
+    _check_device(config.resources)
     with ray_session(config.ray):
         _require(config.resources)
         try:
@@ -93,8 +97,9 @@ def _judge(failure: BaseException, restarts_left: int) -> None:
 
 
 def _trainer(name: str, config: FitSpec, factory: TaskFactory, folder: Path) -> TorchTrainer:
-    resources, num_gpus = config.resources, _gpus(config.resources)
-    worker = {"CPU": resources.cpus_per_worker, **({"GPU": 1} if num_gpus else {})}
+    resources = config.resources
+    use_gpu = num_gpus(resources.device, resources.num_workers) > 0
+    worker = {"CPU": resources.cpus_per_worker, **({"GPU": 1} if use_gpu else {})}
     absolute = folder.resolve()
 
     def train_worker() -> None:
@@ -102,9 +107,7 @@ def _trainer(name: str, config: FitSpec, factory: TaskFactory, folder: Path) -> 
 
     return TorchTrainer(
         train_worker,
-        scaling_config=ScalingConfig(
-            num_workers=resources.num_workers, use_gpu=bool(num_gpus), resources_per_worker=worker
-        ),
+        scaling_config=ScalingConfig(num_workers=resources.num_workers, use_gpu=use_gpu, resources_per_worker=worker),
         # A name of its own for every start: Ray would silently resume a run name that it has seen.
         run_config=RunConfig(
             name=f"{name}-{time.time_ns()}",
@@ -117,11 +120,22 @@ def _trainer(name: str, config: FitSpec, factory: TaskFactory, folder: Path) -> 
 def _train_in_worker(name: str, config: FitSpec, factory: TaskFactory, folder: Path) -> None:
     context = ray.train.get_context()
     share = Share(context.get_world_rank(), context.get_world_size())
-    device = torch.device("cpu") if config.resources.device == "cpu" else get_device()
-    fit = Fit(name, config, factory(share, device), folder, share)
+    fit = Fit(name, config, factory(share, _device(config.resources.device, share)), folder, share)
     teller = _Teller(folder, fit.num_updates)
     on_update = teller.tell if share.rank == 0 else lambda _update, _note: None
     fit((folder / STOP_FILE).exists, on_update)
+
+
+def _device(asked: Device, share: Share) -> torch.device:
+    """What Ray gave this worker; or MPS, which Ray knows nothing of: it is there without being asked for.
+
+    Several workers of one Mac would share its one MPS, and cannot add up their gradients there: `auto` leaves it.
+    """
+    given = torch.device("cpu") if asked in {"cpu", "mps"} else get_device()
+    is_free = asked == "auto" and given.type == "cpu" and share.world_size == 1
+    if asked == "mps" or (is_free and torch.backends.mps.is_available()):
+        return resolve_device("mps")
+    return given
 
 
 class _Teller:
@@ -154,15 +168,17 @@ def _clear(folder: Path) -> None:
     shutil.rmtree(folder / RAY_FOLDER, ignore_errors=True)
 
 
+def _check_device(resources: FitResources) -> None:
+    """Refuse what cannot work before Ray starts. On a cluster the workers' machines decide, not this one."""
+    if resources.device == "mps" and resources.num_workers > 1:
+        raise LapaError(
+            f"--resources.num_workers {resources.num_workers}: mps serves one worker; give 1, or "
+            "--resources.device auto or cpu."
+        )
+    if cluster_address() is None:
+        resolve_device(resources.device)
+
+
 def _require(resources: FitResources) -> None:
-    require_resources(cpus=resources.num_workers * resources.cpus_per_worker, gpus=_gpus(resources))
-
-
-def _gpus(resources: FitResources) -> int:
-    """GPUs that the workers need: one each where CUDA is asked for, or there for the taking."""
-    if resources.device not in {"auto", "cuda"}:
-        return 0
-    has_gpu = ray.cluster_resources().get("GPU", 0) >= resources.num_workers
-    if resources.device == "cuda" and not has_gpu:
-        raise LapaError("resources.device cuda: Ray has no GPU for every worker; give auto or cpu, or fewer workers.")
-    return resources.num_workers if has_gpu else 0
+    gpus = num_gpus(resources.device, resources.num_workers)
+    require_resources(cpus=resources.num_workers * resources.cpus_per_worker, gpus=gpus)

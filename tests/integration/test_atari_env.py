@@ -173,7 +173,7 @@ def test_an_episode_is_truncated_at_its_frame_cap():
 def test_an_unknown_game_is_refused_with_what_was_probably_meant(game, match):
     with pytest.raises(LapaError, match=match) as error:
         AtariEnv(AtariEnvConfig(game=game))
-    assert str(error.value).startswith(f"game {game}: ")
+    assert str(error.value).startswith(f"--env.game {game}: ")
 
 
 def test_games_are_named_as_gymnasium_names_them():

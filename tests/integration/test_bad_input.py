@@ -16,6 +16,7 @@ from tests.support.small_disk import mounted_tmpfs
 MICRO = Path(__file__).parents[2] / "tune_configs" / "micro"
 READS = {stage: dict.fromkeys(reads) for stage, _, reads in CHAIN}
 PROGRESS = re.compile(r"^[a-z-]+: [\d,]+/[\d,]+ .*/(s|min)\b.*\n", flags=re.MULTILINE)
+NO_DEVICE = "this machine has none that PyTorch can use; give auto or cpu."
 ROLES = [(stage, role) for stage, _, reads in CHAIN for role in reads]
 
 
@@ -179,7 +180,19 @@ def test_a_gpu_where_there_is_none(stage, refused, whole, tmp_path):
         pytest.skip("this machine has a GPU")
     device = "--device=cuda" if stage == "evaluate" else "--resources.device=cuda"
     options = [*parents(whole, stage), *quick_options(stage), device]
-    assert "cuda" in refused(command_of(stage), f"--out={tmp_path / 'out'}", *options)
+    message = refused(command_of(stage), f"--out={tmp_path / 'out'}", *options)
+    assert message == f"lapa-ray {command_of(stage)}: {device.replace('=', ' ')}: {NO_DEVICE}\n"
+
+
+@pytest.mark.parametrize("stage", ["train_vqvae", "train_world_model"])
+def test_a_device_that_no_worker_can_have(stage, refused, whole, tmp_path):
+    import torch
+
+    command = [command_of(stage), f"--out={tmp_path / 'out'}", *parents(whole, stage), "--resources.device=mps"]
+    message = refused(*command, "--resources.num_workers=2")
+    assert "--resources.num_workers 2: mps serves one worker; give 1, or --resources.device auto or cpu." in message
+    if not torch.backends.mps.is_available():
+        assert f"--resources.device mps: {NO_DEVICE}" in refused(*command, "--resources.num_workers=1")
 
 
 def test_codes_made_by_another_vqvae(refused, whole, tmp_path):
@@ -220,8 +233,7 @@ def test_an_agent_of_another_game(refused, whole, tmp_path):
 
 def test_a_game_that_does_not_exist(refused, tmp_path):
     message = refused("train-dqn", f"--out={tmp_path / 'out'}", "--env.game=MsPackman")
-    assert "MsPackman" in message
-    assert "MsPacman" in message
+    assert "--env.game MsPackman: the ALE has no such game; did you mean MsPacman" in message
 
 
 @pytest.mark.parametrize(
@@ -240,6 +252,18 @@ def test_no_disk_space(refused, whole, tmp_path):
     with mounted_tmpfs(tmp_path / "disk", "size=2m") as disk:
         message = refused("train-vqvae", f"--out={disk / 'out'}", *parents(whole, "train_vqvae"))
         assert f"--out {disk / 'out'}: no disk space" in message
+
+
+def test_a_batch_larger_than_the_data(refused, whole, tmp_path):
+    options = [*parents(whole, "train_vqvae"), *TINY_VQVAE, *BRIEF, "--training.batch_size=5000"]
+    message = refused("train-vqvae", f"--out={tmp_path / 'out'}", *options)
+    assert message.startswith("lapa-ray train-vqvae: --training.batch_size 5000: larger than the training set")
+
+
+def test_options_that_do_not_go_together(refused, whole, tmp_path):
+    options = [*parents(whole, "train_vqvae"), "--model.quantizer.cosine"]
+    message = refused("train-vqvae", f"--out={tmp_path / 'out'}", *options)
+    assert message.startswith("lapa-ray train-vqvae: --model.quantizer.cosine: needs kind ema")
 
 
 def test_another_config_in_the_output_directory(refused, whole):

@@ -10,7 +10,7 @@ from lapa_ray.actors.cluster_address import check_reachable
 from lapa_ray.core.artefact import open_artefact
 from lapa_ray.core.errors import LapaError
 from tests.support.local_cluster import BIN, local_cluster
-from tests.support.small_chain import BRIEF, TINY_VQVAE, write_frames
+from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
 
 LAPA_RAY = str(BIN / "lapa-ray")
 
@@ -84,11 +84,17 @@ def options(tmp_path_factory) -> dict[str, list[str]]:
     write_frames(folder / "frames")
     frames = f"--frames={folder / 'frames'}"
     assert cli.main(["train-vqvae", f"--out={folder / 'vqvae'}", frames, *TINY_VQVAE, *BRIEF]) == 0
-    micro = "--config=tune_configs/micro/train_dqn.yaml"
-    return {"train-dqn": [micro, "--wandb.mode=disabled"], "extract": [frames, f"--vqvae={folder / 'vqvae'}"]}
+    write_codes(folder / "frames", folder / "vqvae", folder / "codes")
+    off = "--wandb.mode=disabled"
+    return {
+        "train-dqn": ["--config=tune_configs/micro/train_dqn.yaml", off],
+        "train-vqvae": [frames, *TINY_VQVAE, off],
+        "extract": [frames, f"--vqvae={folder / 'vqvae'}"],
+        "train-world-model": [f"--codes={folder / 'codes'}", off],
+    }
 
 
-@pytest.mark.parametrize("stage", ["train-dqn", "extract"])
+@pytest.mark.parametrize("stage", ["train-dqn", "train-vqvae", "extract", "train-world-model"])
 def test_a_gpu_asked_of_a_cluster_without_any_is_refused_at_once(cluster, options, stage, tmp_path):
     """By the cluster: this machine needs none to drive one that has."""
     command = [LAPA_RAY, stage, f"--out={tmp_path / 'out'}", "--resources.device=cuda", *options[stage]]

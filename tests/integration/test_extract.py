@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from lapa_ray.dataset.codes import CodeDataset, codes_path, joined
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.vqvae import PairEncoder, load_vqvae
+from lapa_ray.stages import extract
 from tests.support.made_artefacts import counter_frames
 from tests.support.small_chain import BRIEF, TINY_VQVAE
 
@@ -61,6 +63,29 @@ def test_resuming_encodes_what_is_missing_and_keeps_the_rest(made, tmp_path):
     assert cli.main(command(made, out, "--resume")) == 0
     assert lost.read_bytes() == content
     assert kept.stat().st_mtime_ns == before
+
+
+class MortalEncoder(extract.EpisodeEncoder):
+    """Dies with its process when it comes to the longest episode."""
+
+    def encode(self, episode_id: int) -> int:
+        if LENGTHS[episode_id] == max(LENGTHS.values()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().encode(episode_id)
+
+
+def test_an_encoder_that_dies_ends_the_stage_which_goes_on_when_resumed(made, tmp_path, monkeypatch, capfd):
+    out = tmp_path / "codes"
+    with monkeypatch.context() as patched:
+        patched.setattr(extract, "EpisodeEncoder", MortalEncoder)
+        assert cli.main(command(made, out)) == cli.EXIT_BAD_INPUT
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last == "lapa-ray extract: a Ray Data actor died; give the same command with --resume to continue."
+    assert not (out / "manifest.json").exists()
+    assert cli.main(command(made, out, "--resume")) == 0
+    for episode_id in LENGTHS:
+        assert codes_path(out, episode_id).read_bytes() == codes_path(made / "codes", episode_id).read_bytes()
+    assert open_artefact(out).manifest.figures == open_artefact(made / "codes").manifest.figures
 
 
 def test_a_shard_that_is_corrupt_inside_is_named(made, tmp_path, capfd):

@@ -23,8 +23,8 @@ from lapa_ray.dataset.stream import Draw
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.vqvae import VqvaeConfig
-from lapa_ray.stages import train_vqvae
-from lapa_ray.stages.fit import LAST, FitResources, FitResult, TrainingConfig, run_fit
+from lapa_ray.stages import fit_workers, train_vqvae
+from lapa_ray.stages.fit import LAST, FitResources, FitResult, Share, TrainingConfig, run_fit
 from lapa_ray.stages.pair_sources import StreamedPairs, training_pairs
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig
 from tests.support.recordings import frames_artefact
@@ -159,6 +159,25 @@ def test_a_model_trains_in_a_worker_from_a_relative_path(chain, tmp_path, monkey
     by_worker, in_process = (open_artefact(folder / kind, kind).manifest for folder in (tmp_path, chain.folder))
     assert by_worker.identity == in_process.identity
     assert by_worker.figures["val_loss"] == pytest.approx(in_process.figures["val_loss"], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "num_workers", "has_mps", "expected"),
+    [
+        ("auto", "cpu", 1, True, "mps"),
+        ("auto", "cpu", 1, False, "cpu"),
+        ("auto", "cpu", 2, True, "cpu"),
+        ("auto", "cuda:0", 1, True, "cuda:0"),
+        ("cuda", "cuda:0", 2, False, "cuda:0"),
+        ("mps", "cpu", 1, True, "mps"),
+        ("cpu", "cuda:0", 1, True, "cpu"),
+    ],
+)
+def test_the_device_of_a_worker(monkeypatch, asked, given, num_workers, has_mps, expected):
+    """What Ray gives, and MPS, which it knows nothing of."""
+    monkeypatch.setattr(fit_workers, "get_device", lambda: torch.device(given))
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
+    assert fit_workers._device(asked, Share(0, num_workers)) == torch.device(expected)
 
 
 @USES_RAY

@@ -125,7 +125,7 @@ def test_the_planner_alone(tmp_path):
 
 @pytest.mark.parametrize("changes", [{"agent": "planner"}, {}])
 def test_a_game_that_it_does_not_know_is_refused(tmp_path, changes):
-    with pytest.raises(LapaError, match=r"^game Breakout: the planner plays MsPacman alone"):
+    with pytest.raises(LapaError, match=r"^--env.game Breakout: the planner plays MsPacman alone"):
         record.run(mixed(tmp_path / "frames", env={"game": "Breakout"}, **changes))
     assert not (tmp_path / "frames").exists()
 

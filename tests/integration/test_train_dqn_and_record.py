@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import signal
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.models.checkpoint import save_checkpoint
 from lapa_ray.models.q_network import load_agent
 from lapa_ray.stages import record, train_dqn
+from tests.support.interrupts import interrupt_when
 from tests.support.probe import MortalAtariEnv
 
 LOGGED = {
@@ -66,25 +65,12 @@ def record_config(out: Path, agent: Path | str, num_workers: int, **changes) -> 
     return record.RecordConfig.model_validate(fields | changes)
 
 
-def interrupt_when(monkeypatch, stage, method: str, condition) -> None:
-    """Send this process a Ctrl-C the first time that the stage's progress meets the condition."""
-    plain = getattr(stage.Progress, method)
-    sent = []
-
-    def with_interrupt(progress, *arguments, **options):
-        plain(progress, *arguments, **options)
-        if not sent and condition(*arguments):
-            sent.append(os.kill(os.getpid(), signal.SIGINT))
-
-    monkeypatch.setattr(stage.Progress, method, with_interrupt)
-
-
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory) -> Path:
     """The folder of a training run that a Ctrl-C ended half-way."""
     out = tmp_path_factory.mktemp("stopped") / "agent"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        interrupt_when(monkeypatch, train_dqn, "advance_to", lambda done, note: done >= 400)
+        interrupt_when(monkeypatch, "advance_to", lambda done, note: done >= 400)
         with pytest.raises(StoppedError, match=r"stopped at step \d+ of 900, checkpoint saved; .* --resume"):
             train_dqn.run(train_config(out))
     return out
@@ -189,7 +175,7 @@ def test_a_recording_names_its_agent(agent, alone):
 def test_what_is_recorded_does_not_depend_on_workers_or_stops(agent, alone, tmp_path, monkeypatch):
     record.run(record_config(tmp_path / "together", agent, num_workers=2))
     assert_same_episodes(alone, tmp_path / "together")
-    interrupt_when(monkeypatch, record, "advance", lambda *_: True)
+    interrupt_when(monkeypatch, "advance", lambda *_: True)
     with pytest.raises(StoppedError, match=r"stopped with [12] of 4 episodes recorded; .* --resume"):
         record.run(record_config(tmp_path / "stopped", agent, num_workers=1))
     assert set(rows_by_episode(tmp_path / "stopped")) < {0, 1, 2, 3}

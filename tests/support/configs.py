@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, field_validator, model_validator
 
 from lapa_ray.core.config import NOT_IDENTITY, Config, Fraction, RayConfig, StageConfig
 
@@ -19,6 +19,13 @@ class NetworkConfig(Config):
     """Non-linearity."""
     dropout: Fraction = 0.0
     """Share of units dropped."""
+
+    @field_validator("widths")
+    @classmethod
+    def _any(cls, widths: tuple[int, ...]) -> tuple[int, ...]:
+        if widths == ():
+            raise ValueError("should name one layer or more")
+        return widths
 
 
 class BakeConfig(StageConfig):

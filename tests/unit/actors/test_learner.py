@@ -130,7 +130,7 @@ def test_a_checkpoint_of_another_shape_is_named(tmp_path):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_by_name():
-    with pytest.raises(LapaError, match=r"update 0: the loss is nan; try a lower learning_rate"):
+    with pytest.raises(LapaError, match=r"update 0: the loss is nan; try a lower --learner.learning_rate"):
         learner().update(batch(rewards=np.full(4, np.nan, dtype=np.float32)))
 
 

@@ -137,6 +137,11 @@ def test_a_wrong_key_in_a_file_is_named_with_the_file(yaml, text, message):
     assert fault("--config", file) == f"--config {file}: {message}"
 
 
+def test_what_a_nested_model_refuses_is_named_by_its_whole_path(yaml):
+    expected = "--network.widths: should name one layer or more"
+    assert fault("--network.widths=[]") == fault("--config", yaml("network: {widths: []}\n")) == expected
+
+
 def test_broken_yaml_is_named_with_its_line(yaml):
     file = yaml("num_steps: 3\nnetwork: [1,\n")
     assert fault("--config", file).startswith(f"--config {file}, line 3, column 1: is not valid YAML (")

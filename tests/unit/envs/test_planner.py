@@ -94,5 +94,5 @@ def test_a_reset_hands_all_chance_to_the_simulation_and_forgets():
 
 def test_another_game_is_refused():
     check_plannable("MsPacman")
-    with pytest.raises(LapaError, match=r"^game Breakout: the planner plays MsPacman alone"):
+    with pytest.raises(LapaError, match=r"^--env.game Breakout: the planner plays MsPacman alone"):
         check_plannable("Breakout")
