@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 SAVING = "Stopping: saving a checkpoint (again to stop at once) ..."
+STOPPING = "Stopping (again to stop at once) ..."
+"""For work that keeps nothing, or what it has finished anyway."""
 
 
 class StopRequest:

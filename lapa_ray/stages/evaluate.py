@@ -21,7 +21,7 @@ from lapa_ray.core.files import write_json
 from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.pictures import Composite
 from lapa_ray.core.progress import Progress
-from lapa_ray.core.stop import StopRequest, stop_on_signal
+from lapa_ray.core.stop import STOPPING, StopRequest, stop_on_signal
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import split_episodes
@@ -153,7 +153,10 @@ def run(config: EvaluateConfig) -> Artefact:
     models, split = load_models(chain, resolve_device(config.device, "--device")), chain.split()
     draft = Draft.begin(config, "evaluation", chain.parents)
     measurement = Measurement(chain.frames, chain.codes, models, split, chain.sampling(config))
-    with stop_on_signal() as stop, MetricLog(draft.metrics_path, "evaluate", config.wandb, draft.run.config) as log:
+    with (
+        stop_on_signal(said=STOPPING) as stop,
+        MetricLog(draft.metrics_path, "evaluate", config.wandb, draft.run.config) as log,
+    ):
         _measure(measurement, stop)
         recorded, random = _returns(chain, config, stop)
         group = _returns_group(chain, recorded, random, config.seed)

@@ -10,7 +10,7 @@ from lapa_ray.core.artefact import Artefact, Draft
 from lapa_ray.core.config import PlainStageConfig
 from lapa_ray.core.errors import StoppedError
 from lapa_ray.core.progress import Progress
-from lapa_ray.core.stop import stop_on_signal
+from lapa_ray.core.stop import STOPPING, stop_on_signal
 from lapa_ray.dataset.exports import Exporter, Format, PicturesOf
 from lapa_ray.dataset.reader import FrameDataset
 
@@ -42,7 +42,10 @@ def run(config: ExportFramesConfig) -> Artefact:
     episode_ids = dataset.episode_ids[: config.num_episodes]
     left = [episode_id for episode_id in episode_ids if not exporter.path(episode_id).exists()]
     done = len(episode_ids) - len(left)
-    with stop_on_signal() as stop, Progress("export-frames", len(episode_ids), "episodes", initial=done) as progress:
+    with (
+        stop_on_signal(said=STOPPING) as stop,
+        Progress("export-frames", len(episode_ids), "episodes", initial=done) as progress,
+    ):
         for number, episode_id in enumerate(left):
             if stop:
                 draft.pause()

@@ -21,7 +21,7 @@ from lapa_ray.core.config import Config, Device, PlainStageConfig, RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.pictures import Composite
 from lapa_ray.core.progress import Progress
-from lapa_ray.core.stop import stop_on_signal
+from lapa_ray.core.stop import STOPPING, stop_on_signal
 from lapa_ray.dataset.codes import CodeEpisode, CodeInfo, codes_path, read_codes, write_codes
 from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.reader import FrameDataset
@@ -124,7 +124,7 @@ def run(config: ExtractConfig) -> Artefact:
         resolve_device(config.resources.device)
     draft = Draft.begin(config, "codes", {"frames": frames.artefact, "vqvae": vqvae})
     missing = [i for i in frames.episode_ids if not codes_path(draft.path, i).exists()]
-    with ray_session(config.ray), stop_on_signal() as stop:
+    with ray_session(config.ray), stop_on_signal(said=STOPPING) as stop:
         done = len(frames.episode_ids) - len(missing)
         with Progress("extract", len(frames.episode_ids), "episodes", initial=done) as progress:
             for _ in _named(_encoded(config, missing, draft.path)) if missing else ():

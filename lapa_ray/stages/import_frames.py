@@ -13,7 +13,7 @@ from lapa_ray.core.config import NOT_IDENTITY, PlainStageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.frames import GameInfo
 from lapa_ray.core.progress import Progress
-from lapa_ray.core.stop import StopRequest, stop_on_signal
+from lapa_ray.core.stop import STOPPING, StopRequest, stop_on_signal
 from lapa_ray.dataset.imports import Survey, Surveyor, episodes_left, import_episode, import_info, num_actions
 from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.dataset.sources import Source, open_sources
@@ -53,7 +53,7 @@ CONFIG = ImportFramesConfig
 def run(config: ImportFramesConfig) -> Artefact:
     """Look through the sources, then write the frames artefact."""
     sources = open_sources(config.source)
-    with stop_on_signal() as stop:
+    with stop_on_signal(said=STOPPING) as stop:
         survey = _survey(config, sources, stop)
         info = import_info(survey, config.game, _action_meanings(config, sources), config.frame_skip)
         draft = Draft.begin(_ImportRun(**config.model_dump(), content=survey.digest), "frames")

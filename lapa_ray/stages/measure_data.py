@@ -16,7 +16,7 @@ from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.files import write_json, write_text
 from lapa_ray.core.pictures import Composite
 from lapa_ray.core.progress import Progress
-from lapa_ray.core.stop import StopRequest, stop_on_signal
+from lapa_ray.core.stop import STOPPING, StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.data_quality import FIGURES, PICTURES, DataQuality, save_exhibits
 from lapa_ray.evaluation.data_quality_datasets import Tallied, entity_map_of, measured
@@ -54,7 +54,7 @@ def run(config: MeasureDataConfig) -> Artefact:
     """Measure, print a table, and write the data_quality artefact: figures.json, pictures.npz and data_quality.html."""
     datasets = _open(config.paths)
     draft = Draft.begin(config, "data_quality", {role: dataset.artefact for role, dataset in datasets.items()})
-    with stop_on_signal() as stop:
+    with stop_on_signal(said=STOPPING) as stop:
         tallied = [Tallied(role, data, _tally(data, config.composite, stop)) for role, data in datasets.items()]
     found = measured(tallied, config.composite, config.seed)
     save_exhibits(draft.path / PICTURES, found.exhibits)

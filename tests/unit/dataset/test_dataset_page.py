@@ -22,13 +22,16 @@ def dataset(tmp_path, monkeypatch):
 
 def test_the_code_for_lapa_ray_runs(dataset):
     """The blocks between need packages of their own: tests/integration/test_dataset_page.py."""
-    whole, streamed = BLOCKS[3:]
+    whole, streamed, grey = BLOCKS[3:]
     names: dict = {}
     exec(whole, names)
     assert names["frame_t"].shape == (3, 8, 160)
     exec(streamed, names)
     assert names["frame_t"].shape == names["frame_t1"].shape == (len(names["batch"]), 8, 160)
     assert names["state"]["batch"] == len(names["stream"]) == 3
+    exec(grey, names)
+    assert names["grey"].shape == (names["pictures"].shape[0] * names["pictures"].shape[1], 1, 8, 160)
+    assert 0 <= names["grey"].min() <= names["grey"].max() <= 1
 
 
 def test_the_tables_name_every_column_and_key(dataset):
