@@ -66,6 +66,8 @@ def tree(paths: list[str], descriptions: dict[str, str], folder: str = "") -> st
 
 
 def first_sentence(path: Path) -> str:
+    if path.suffix == ".png":
+        return "A picture"
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".py":
         text = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0].replace("\n", " ")
