@@ -13,31 +13,38 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-MAX_HEADER = 256
-"""Bytes that are looked at for a page's header; those that are known take some 30."""
-I32, STRUCT = 5, 12
-"""Types of Thrift's compact protocol, in which Parquet's page headers are written."""
+from lapa_ray.dataset.thrift import I32, STRUCT, read_struct
+
+KNOWN_HEADER = 256
+"""Bytes that are looked at for the header of a page of the known form, which takes some 30."""
+MAX_HEADER = 2**15
+"""Bytes that are looked at for a header of any form: Arrow puts values of up to 4 kB in it, four of them."""
 DATA_PAGE, PLAIN = 0, 0
-TYPE, UNCOMPRESSED_SIZE, COMPRESSED_SIZE, CRC, DATA_PAGE_HEADER = 1, 2, 3, 4, 5
-NUM_VALUES, ENCODING = 1, 2
-"""Numbers of the fields of PageHeader and of DataPageHeader that matter (apache/parquet-format, parquet.thrift)."""
+TYPE, UNCOMPRESSED_SIZE, COMPRESSED_SIZE, CRC = (1, I32), (2, I32), (3, I32), (4, I32)
+DATA_PAGE_HEADER = 5, STRUCT
+NUM_VALUES, ENCODING, DEFINITION_LEVELS, REPETITION_LEVELS = (1, I32), (2, I32), (3, I32), (4, I32)
+STATISTICS = 5, STRUCT
+"""The fields of PageHeader and of DataPageHeader in the known form (apache/parquet-format, parquet.thrift)."""
 
 
 def plain_page(raw: bytes, num_values: int, width: int) -> NDArray[np.uint8] | None:
     """The values uint8 [num_values, width] of the one Zstandard page `raw`; None if it is not exactly that."""
     try:
-        header, size = _read_struct(raw[:MAX_HEADER], 0)
-    except (IndexError, ValueError):
+        header, size = read_struct(raw[:KNOWN_HEADER])
+    except ValueError:
         return None
     page = memoryview(raw)[size:]
-    values = header.get(DATA_PAGE_HEADER)
-    expected = {TYPE: DATA_PAGE, UNCOMPRESSED_SIZE: num_values * width, COMPRESSED_SIZE: len(page)}
+    values = header.pop(DATA_PAGE_HEADER, {})
     is_known = (
-        isinstance(values, dict)
-        and all(header.get(field) == value for field, value in expected.items())
-        and (values.get(NUM_VALUES), values.get(ENCODING)) == (num_values, PLAIN)
-        and CRC in header
-        and header[CRC] == _signed(zlib.crc32(page))
+        header
+        == {
+            TYPE: DATA_PAGE,
+            UNCOMPRESSED_SIZE: num_values * width,
+            COMPRESSED_SIZE: len(page),
+            CRC: _signed(zlib.crc32(page)),
+        }
+        and values.keys() - {STATISTICS} == {NUM_VALUES, ENCODING, DEFINITION_LEVELS, REPETITION_LEVELS}
+        and (values[NUM_VALUES], values[ENCODING], values.get(STATISTICS, {})) == (num_values, PLAIN, {})
     )
     if not is_known:
         return None
@@ -49,44 +56,11 @@ def plain_page(raw: bytes, num_values: int, width: int) -> NDArray[np.uint8] | N
 
 
 def has_checksum(raw: bytes) -> bool | None:
-    """Whether the page that begins `raw` has a checksum; None if its header is none of the known forms."""
+    """Whether the page that begins `raw` has a checksum; None if its header cannot be read."""
     try:
-        return CRC in _read_struct(raw[:MAX_HEADER], 0)[0]
-    except (IndexError, ValueError):
+        return CRC in read_struct(raw)[0]
+    except ValueError:
         return None
-
-
-Field = dict[int, "int | Field"]
-
-
-def _read_struct(raw: bytes, position: int) -> tuple[Field, int]:
-    """Fields by number, and where the struct ends. Raises `ValueError` for types that known headers have not."""
-    fields: Field = {}
-    number = 0
-    while (head := raw[position]) != 0:
-        position += 1
-        step, kind = head >> 4, head & 15
-        if step == 0:
-            raise ValueError("a field number of its own")
-        number += step
-        if kind == I32:
-            fields[number], position = _read_i32(raw, position)
-        elif kind == STRUCT:
-            fields[number], position = _read_struct(raw, position)
-        else:
-            raise ValueError("an unknown type")
-    return fields, position + 1
-
-
-def _read_i32(raw: bytes, position: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = raw[position]
-        position += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return (value >> 1) ^ -(value & 1), position
 
 
 def _signed(crc: int) -> int:

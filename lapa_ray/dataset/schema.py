@@ -32,11 +32,13 @@ INDEX_COLUMNS = ["episode_id", "step", "frame_index", "action", "executed_action
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """What a shard says of itself: its game, who played, and the identity of the artefact that it was written for."""
+    """What a shard says of itself: its game, who played, the identity of the artefact that it was written for."""
 
     game: GameInfo
     policy: str
     recording: str | None
+    has_footer_checksum: bool
+    """Whether it was written with a checksum before its footer."""
 
 
 def frame_schema(info: GameInfo, policy: str, recording: str | None = None) -> pa.Schema:
@@ -78,7 +80,7 @@ def read_metadata(schema: pa.Schema, source: str) -> ShardInfo:
     expected = frame_schema(info, said["policy"])
     if not schema.equals(expected, check_metadata=False):
         raise LapaError(f"{source}: its columns are not those of frames version {VERSION}; see docs/dataset.md.")
-    return ShardInfo(info, said["policy"], said.get("recording"))
+    return ShardInfo(info, said["policy"], said.get("recording"), said.get("footer_checksum") is True)
 
 
 def _said(metadata: dict[bytes, bytes], source: str) -> dict[str, Any]:
@@ -121,6 +123,7 @@ def _describe(info: GameInfo, policy: str, recording: str | None) -> dict[str, o
         "unknown": list(info.unknown),
         "policy": policy,
         "recording": recording,
+        "footer_checksum": True,
     }
 
 

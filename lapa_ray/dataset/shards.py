@@ -23,6 +23,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import TEMPORARY_PREFIX
 from lapa_ray.core.frames import NO_ACTION, GameInfo
 from lapa_ray.core.locations import Location
+from lapa_ray.dataset.footers import Chunk, Footer
 from lapa_ray.dataset.pages import MAX_HEADER, has_checksum, plain_page
 from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, read_metadata
 
@@ -39,12 +40,13 @@ LEAST_PAGE_HEADER = 17
 
 @dataclass(frozen=True)
 class RowGroup:
-    """A row group of a shard: its number there, its rows, and where its screens lie in the file, both in bytes."""
+    """A row group of a shard: its number there, its rows, and where its screens lie in the file, in bytes."""
 
     number: int
     num_rows: int
     offset: int
     size: int
+    uncompressed_size: int
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,8 @@ class EpisodeRows:
 
     def ram(self) -> NDArray[np.uint8] | None:
         """RAM uint8 [number of frames, 128]; None where an import has none."""
-        with _opened(self.shard) as file:
-            table = _read(file, ["ram"], [group.number for group in self.groups])
+        with _opened(self.shard) as (file, _):
+            table = _read(file, ["ram"], self.groups)
         return None if table.column("ram").null_count else _fixed_bytes(table, "ram")
 
     @cached_property
@@ -127,8 +129,8 @@ class EpisodeRows:
 
     def _pieces(self, group: RowGroup, part: slice) -> Iterator[NDArray[np.uint8]]:
         """The screens of part of a row group as Arrow reads them."""
-        with _opened(self.shard) as file:
-            yield from _screens(file, group.number, part.start, part.stop)
+        with _opened(self.shard) as (file, _):
+            yield from _screens(file, group, part.start, part.stop)
 
 
 AnyPath = TypeVar("AnyPath", bound=Path | Location)
@@ -160,11 +162,14 @@ def read_shards(shards: Sequence[Path | Location]) -> tuple[GameInfo, dict[int, 
 
 
 def _read_shard(shard: Path | Location) -> tuple[GameInfo, dict[int, EpisodeRows]]:
-    with _opened(shard) as file:
+    with _opened(shard) as (file, footer):
         said = read_metadata(file.schema_arrow, str(shard))
-        _check_chunks(file)
-        groups = [_row_group(file, number) for number in range(file.metadata.num_row_groups)]
-        table = _read(file, INDEX_COLUMNS, range(len(groups)))
+        column = file.schema_arrow.names.index("screen")
+        groups = [
+            _row_group(number, group.chunks[column])
+            for number, group in enumerate(footer.groups(was_sealed=said.has_footer_checksum))
+        ]
+        table = _read(file, INDEX_COLUMNS, groups)
     columns = {name: _numpy(table, name) for name in INDEX_COLUMNS}
     episodes = {}
     for part, its_groups in _runs(shard, columns["episode_id"], groups):
@@ -177,25 +182,9 @@ def _read_shard(shard: Path | Location) -> tuple[GameInfo, dict[int, EpisodeRows
     return said.game, episodes
 
 
-def _check_chunks(file: pq.ParquetFile) -> None:
-    """Raise `ArrowInvalid` where the footer's chunks of columns do not lie one behind the other in the file.
-
-    The footer has no checksum. A place in it that is damaged could lead to another chunk, whole, with checksums that
-    hold, but of other rows.
-    """
-    end = 0
-    for group in map(file.metadata.row_group, range(file.metadata.num_row_groups)):
-        for chunk in map(group.column, range(group.num_columns)):
-            start = min(chunk.data_page_offset, chunk.dictionary_page_offset or chunk.data_page_offset)
-            if start < end or chunk.total_compressed_size <= 0:
-                raise pa.ArrowInvalid("its footer leads to a place twice")
-            end = start + chunk.total_compressed_size
-
-
-def _row_group(file: pq.ParquetFile, number: int) -> RowGroup:
-    group = file.metadata.row_group(number)
-    screens = group.column(file.schema_arrow.names.index("screen"))
-    return RowGroup(number, group.num_rows, screens.data_page_offset, screens.total_compressed_size)
+def _row_group(number: int, screens: Chunk) -> RowGroup:
+    size = screens.compressed_size
+    return RowGroup(number, screens.num_values, screens.data_page_offset, size, screens.uncompressed_size)
 
 
 def _runs(
@@ -246,14 +235,16 @@ def _differ(one: GameInfo, other: GameInfo) -> bool:
 
 
 @contextmanager
-def _opened(shard: Path | Location) -> Iterator[pq.ParquetFile]:
-    """The open file; what Arrow says of it while it is read becomes a `LapaError` that names it."""
+def _opened(shard: Path | Location) -> Iterator[tuple[pq.ParquetFile, Footer]]:
+    """The open file and its footer; what Arrow says of it while it is read becomes a `LapaError` that names it."""
+    is_remote = isinstance(shard, Location)
     try:
-        is_remote = isinstance(shard, Location)
-        source = shard.open() if isinstance(shard, Location) else shard
-        # Remote reads are put together: there each costs a round trip.
-        with pq.ParquetFile(source, page_checksum_verification=True, pre_buffer=is_remote) as file:
-            yield file
+        with shard.open() if isinstance(shard, Location) else pa.OSFile(str(shard)) as source:
+            footer = Footer.read(source)
+            # Remote reads are put together: there each costs a round trip.
+            how = {"page_checksum_verification": True, "pre_buffer": is_remote}
+            with pq.ParquetFile(source, metadata=footer.metadata, **how) as file:
+                yield file, footer
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise LapaError(
@@ -261,10 +252,10 @@ def _opened(shard: Path | Location) -> Iterator[pq.ParquetFile]:
         ) from error
 
 
-def _read(file: pq.ParquetFile, columns: list[str], row_groups: Sequence[int]) -> pa.Table:
-    table = file.read_row_groups(row_groups, columns=columns, use_threads=False)
+def _read(file: pq.ParquetFile, columns: list[str], groups: Sequence[RowGroup]) -> pa.Table:
+    table = file.read_row_groups([group.number for group in groups], columns=columns, use_threads=False)
     # Page headers have no checksum: one that is damaged can make Arrow pass over its page without a word.
-    expected = sum(file.metadata.row_group(group).num_rows for group in row_groups)
+    expected = sum(group.num_rows for group in groups)
     if {len(column) for column in table.columns} != {expected}:
         raise pa.ArrowInvalid(f"{table.num_rows} rows, where its footer says {expected}")
     return table
@@ -275,23 +266,23 @@ def _numpy(table: pa.Table, name: str) -> NDArray[Any]:
     return (column.fill_null(NO_ACTION) if column.null_count else column).to_numpy()
 
 
-def _screens(file: pq.ParquetFile, group: int, first: int, stop: int) -> Iterator[NDArray[np.uint8]]:
+def _screens(file: pq.ParquetFile, group: RowGroup, first: int, stop: int) -> Iterator[NDArray[np.uint8]]:
     """Yield the screens of rows `first` to `stop` of a row group."""
-    column = file.schema_arrow.names.index("screen")
-    width, position = file.schema_arrow.field(column).type.byte_width, 0
-    metadata = file.metadata.row_group(group)
+    width, position = file.schema_arrow.field("screen").type.byte_width, 0
     # One page alone is either right or missing; of several one may be passed over, which the count of rows tells.
-    excess = metadata.column(column).total_uncompressed_size - metadata.num_rows * width
+    excess = group.uncompressed_size - group.num_rows * width
     may_leave_early = 0 <= excess < 2 * LEAST_PAGE_HEADER
-    pieces = file.iter_batches(max(PIECE_BYTES // width, 1), row_groups=[group], columns=["screen"], use_threads=False)
+    pieces = file.iter_batches(
+        max(PIECE_BYTES // width, 1), row_groups=[group.number], columns=["screen"], use_threads=False
+    )
     for piece in pieces:
         begin, position = position, position + len(piece)
         if first < position and begin < stop:
             yield _bytes_of(piece.column(0))[max(first - begin, 0) : stop - begin]
         if position >= stop and may_leave_early:
             return
-    if position != metadata.num_rows:
-        raise pa.ArrowInvalid(f"{position} rows, where its footer says {metadata.num_rows}")
+    if position != group.num_rows:
+        raise pa.ArrowInvalid(f"{position} rows, where its footer says {group.num_rows}")
 
 
 def _fixed_bytes(table: pa.Table, name: str) -> NDArray[np.uint8]:

@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from lapa_ray.core.files import TEMPORARY_PREFIX, flush_to_disk
 from lapa_ray.core.frames import RAM_BYTES, GameInfo, StepFrames
 from lapa_ray.core.manifest import RUN, read_run
+from lapa_ray.dataset.footers import seal
 from lapa_ray.dataset.schema import INDEX_COLUMNS, RESET_STEP, frame_schema, row_group_rows
 
 ROWS_PER_SHARD = 20_000
@@ -225,6 +226,7 @@ class _Shard:
     def commit(self, path: Path) -> None:
         with _told(self._temporary):
             self._writer.close()
+            seal(self._temporary)
         flush_to_disk(self._temporary)
         self._temporary.replace(path)
 
