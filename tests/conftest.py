@@ -6,6 +6,7 @@ ORDER = ("integration", "faults", "learning", "golden", "property", "unit")
 """The folders with the longest tests first, so that no process is left with one of them at the end."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist, which reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever uses the micro chain goes to one process, which makes it once; of other files each goes to one."""
     for item in items:
