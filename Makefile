@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 OUT ?= runs/demo
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# As lapa-ray itself sets it: threads that spin while they wait take the core from whoever has work.
+# Tests run in two processes: threads that spin while they wait take the core from whoever has work.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help

@@ -75,12 +75,17 @@ class EpisodePlayer:
         make_planner: Callable[[], Planner],
         settings: PlaySettings,
         folder: Path,
+        scratch: Path,
         name: str,
     ) -> None:
-        """`network` None plays at random; shards in `folder` are called NAME-….parquet, a planner's NAME-planner-…."""
+        """`network` None plays at random; shards in `folder` are called NAME-….parquet, a planner's NAME-planner-….
+
+        Until they are whole they lie in `scratch`.
+        """
         torch.set_num_threads(1)
         check_visible(folder)
-        self._env, self._settings, self._folder, self._name = make_env(), settings, folder, name
+        self._env, self._settings = make_env(), settings
+        self._folder, self._scratch, self._name = folder, scratch, name
         self._make_planner, self._network = make_planner, network
         self._casts: dict[bool, tuple[EpisodePolicy, FrameWriter]] = {}
         self._open: _Open | None = None
@@ -134,9 +139,14 @@ class EpisodePlayer:
         return policy, self._writer(f"{self._name}-{PLANNER}", PLANNER, 1)
 
     def _writer(self, name: str, policy: str, rows_per_shard: int) -> FrameWriter:
-        level = self._settings.compression_level
         return FrameWriter(
-            self._folder, self._env.info, name, policy, compression_level=level, rows_per_shard=rows_per_shard
+            self._folder,
+            self._env.info,
+            name,
+            policy,
+            compression_level=self._settings.compression_level,
+            rows_per_shard=rows_per_shard,
+            scratch=self._scratch,
         )
 
 

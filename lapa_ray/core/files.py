@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,21 @@ def write_text(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+@contextmanager
+def scratch_folder(folder: Path) -> Iterator[Path]:
+    """Yield a folder in `folder` for what one run has half-written, and delete it at the end.
+
+    Processes that outlive their run for a while lose it, and with it the way to put anything in place, as soon as the
+    next run calls `remove_leftovers`.
+    """
+    path = folder / f"{TEMPORARY_PREFIX}run-{uuid.uuid4().hex[:8]}"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path) -> None:
     """Delete what killed processes left half-written anywhere below `folder`.
 
@@ -56,7 +72,8 @@ def remove_leftovers(folder: Path) -> None:
     """
     for path in list(folder.rglob(f"{TEMPORARY_PREFIX}*")):
         if path.is_dir():
-            shutil.rmtree(path)
+            gone = path.rename(path.with_name(f"{path.name}-{os.getpid()}"))  # at once, whatever is done in it
+            shutil.rmtree(gone)
         else:
             path.unlink(missing_ok=True)
 

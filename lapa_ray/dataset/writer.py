@@ -40,13 +40,15 @@ class FrameWriter:
         policy: str,
         compression_level: int = 3,
         rows_per_shard: int = ROWS_PER_SHARD,
+        scratch: Path | None = None,
     ) -> None:
         """Write below `folder`; names taken there are passed over. `compression_level` is Zstandard's, 1 to 22.
 
+        What is half-written lies in `scratch`, on the same filesystem; in `folder` itself if not given.
         Of the columns that `info.unknown` names, those that may be null are written as null, whatever is appended.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self._folder, self._name = folder, name
+        self._folder, self._name, self._scratch = folder, name, scratch or folder
         self._schema = frame_schema(info, policy, _recording(folder))
         self._level, self._rows_per_shard = compression_level, rows_per_shard
         self._rows = _RowGroup(info)
@@ -116,7 +118,7 @@ class FrameWriter:
         if self._shard is None:
             # No two processes have one name for what is half-written, and none can put another's in place. It does not
             # end in .parquet, so that no reader takes it for a shard.
-            temporary = self._folder / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{self._name}"
+            temporary = self._scratch / f"{TEMPORARY_PREFIX}{uuid.uuid4().hex[:8]}-{self._name}"
             self._shard = _Shard(temporary, self._schema, self._level, self._rows.size)
         self._shard.write(self._rows.to_batch(self._schema))
         self._rows.clear()

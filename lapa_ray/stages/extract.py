@@ -127,7 +127,7 @@ def run(config: ExtractConfig) -> Artefact:
     with ray_session(config.ray), stop_on_signal(said=STOPPING) as stop:
         done = len(frames.episode_ids) - len(missing)
         with Progress("extract", len(frames.episode_ids), "episodes", initial=done) as progress:
-            for _ in _named(_encoded(config, missing, draft.path)) if missing else ():
+            for _ in _named(_encoded(config, missing, draft.path), draft.path) if missing else ():
                 progress.advance()
                 if stop:
                     draft.pause()
@@ -166,12 +166,13 @@ def _encoded(config: ExtractConfig, episode_ids: list[int], out: Path) -> Iterat
     return iter(encoded.iter_rows())
 
 
-def _named(rows: Iterator[Any]) -> Iterator[Any]:
-    """`rows`, with the death of an actor told as what it is to the user."""
+def _named(rows: Iterator[Any], out: Path) -> Iterator[Any]:
+    """`rows`, with the death of an actor told as what it is to the user: what `out` holds by then is kept."""
     try:
         yield from rows
     except ray.exceptions.RayActorError as error:
-        raise LapaError("a Ray Data actor died; give the same command with --resume to continue.") from error
+        again = "with --resume to continue" if any(out.glob("*.parquet")) else "again"
+        raise LapaError(f"a Ray Data actor died; give the same command {again}.") from error
 
 
 def _quieten_ray_data() -> None:

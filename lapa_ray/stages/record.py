@@ -18,6 +18,7 @@ from lapa_ray.actors.recording import Recording
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.config import Config, Fraction, PlainStageConfig, RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
+from lapa_ray.core.files import scratch_folder
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.shards import read_shards, shard_paths
@@ -85,8 +86,9 @@ def run(config: RecordConfig) -> Artefact:
     _check_planned(config)
     draft = Draft.begin(config, "frames", {} if agent is None else {"agent": agent})
     missing = _missing_episodes(config, draft.path)
-    with ray_session(config.ray), stop_on_signal() as stop:
-        make_player = _player_maker(config, _settings(config, agent), network, draft.path.resolve())
+    folder = draft.path.resolve()
+    with ray_session(config.ray), stop_on_signal() as stop, scratch_folder(folder) as scratch:
+        make_player = _player_maker(config, _settings(config, agent), network, folder, scratch)
         while missing and not stop:
             _record(config, make_player, missing, stop)
             before, missing = missing, _missing_episodes(config, draft.path)
@@ -111,7 +113,7 @@ def _record(config: RecordConfig, make_player: Callable[[str], Any], missing: li
 
 
 def _player_maker(
-    config: RecordConfig, settings: PlaySettings, network: QNetwork | None, folder: Path
+    config: RecordConfig, settings: PlaySettings, network: QNetwork | None, folder: Path, scratch: Path
 ) -> Callable[[str], Any]:
     reference = ray.put(network)
     options = {"num_cpus": config.resources.cpus_per_worker, "scheduling_strategy": "SPREAD"}
@@ -119,7 +121,7 @@ def _player_maker(
 
     def make_player(name: str) -> Any:
         return EpisodePlayerActor.options(**options).remote(
-            partial(AtariEnv, config.env), reference, planner, settings, folder, name
+            partial(AtariEnv, config.env), reference, planner, settings, folder, scratch, name
         )
 
     return make_player

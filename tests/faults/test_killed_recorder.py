@@ -61,7 +61,7 @@ def begun(out: Path) -> bool:
 
 
 def writing(out: Path) -> bool:
-    return any(path.stat().st_size > 10_000 for path in out.glob(".tmp-*"))
+    return any(path.stat().st_size > 10_000 for path in out.rglob(".tmp-*"))
 
 
 def placed(out: Path) -> bool:
@@ -100,4 +100,4 @@ def test_a_killed_record_command_is_resumed_at_once(moment, tmp_path, undisturbe
     assert cli.main(record(out, "--resume")) == 0, capfd.readouterr().err
     assert FrameDataset.open(out).episode_ids == list(range(6))
     assert rows(out) == rows(undisturbed)
-    assert not list(out.glob(".tmp-*"))
+    assert not list(out.rglob(".tmp-*"))

@@ -19,7 +19,7 @@ UNIT = st.floats(0, 1)
 NETWORKS = st.builds(
     NetworkConfig,
     learning_rate=st.floats(0, 1, exclude_min=True),
-    widths=st.lists(st.integers(-(2**40), 2**40), max_size=4).map(tuple),
+    widths=st.lists(st.integers(-(2**40), 2**40), min_size=1, max_size=4).map(tuple),
     activation=st.sampled_from(["relu", "gelu"]),
     dropout=UNIT,
 )

@@ -58,7 +58,8 @@ def test_a_lost_shard_shows_in_the_counts_already_when_it_is_opened(dataset):
     )
 
 
-def test_screens_without_checksums_are_told(dataset):
+def test_screens_without_checksums_are_told(tmp_path):
+    dataset = frames_artefact(tmp_path / "frames", [9], height=40)
     shard = shard_paths(dataset.artefact.path)[0]
     pq.write_table(pq.read_table(shard), shard, row_group_size=1, write_page_checksum=False)
     again = FrameDataset.open(dataset.artefact.path)

@@ -3,6 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
+from lapa_ray.core.files import remove_leftovers, scratch_folder
 from lapa_ray.core.frames import NO_ACTION
 from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.schema import ROW_GROUP_ROWS
@@ -118,3 +119,15 @@ def test_an_episode_without_steps_has_a_composite_and_no_pair(tmp_path, env, wri
     assert dataset.composites(0).shape == (1, 4, 160)
     assert dataset.steps(0).actions.shape == dataset.steps(0).rewards.shape == (0,)
     assert len(PairStore.load(dataset, [0, 1, 0])) == 3
+
+
+@pytest.mark.parametrize("num_rows", [1, ROW_GROUP_ROWS + 1])
+def test_a_writer_that_outlives_its_run_puts_nothing_in_place(tmp_path, env, num_rows):
+    """The next run takes the folder away, before the first row group is written or after it."""
+    with scratch_folder(tmp_path) as scratch:
+        writer = FrameWriter(tmp_path, env.info, "stale", "counter", rows_per_shard=1, scratch=scratch)
+        write(writer, env, 0, num_rows, end=False)
+        remove_leftovers(tmp_path)
+        with pytest.raises(FileNotFoundError):
+            writer.end_episode()
+    assert list(tmp_path.iterdir()) == []
