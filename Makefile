@@ -26,7 +26,7 @@ demo: $(STAMP) ## Play, record, train every model and write a report (OUT=runs/d
 
 test: $(STAMP) ## Run all tests
 	@echo "==> pytest"
-	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --durations=15
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations=15
 
 lint: $(STAMP) ## Check style, formatting and the direction of imports
 	@echo "==> ruff, import-linter"

@@ -1,12 +1,14 @@
 """The micro chain, made once a session by real processes and broken off twice; other tests read what it wrote."""
 
+import fcntl
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import pytest
@@ -67,7 +69,21 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen) -> None
 
 @pytest.fixture(scope="session")
 def chain(tmp_path_factory) -> Chain:
-    folder = tmp_path_factory.mktemp("chain")
+    """Made by whichever test process needs it first; the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    told = shared / "chain.json"
+    with (shared / "chain.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            told.write_text(json.dumps(asdict(made_chain(shared / "chain")), default=str))
+    said = json.loads(told.read_text())
+    ended = {name: Ended(**how) for name, how in said.pop("ended").items()}
+    return Chain(**said | {"folder": Path(said["folder"]), "ended": ended})
+
+
+def made_chain(folder: Path) -> Chain:
+    folder.mkdir()
     with local_cluster() as cluster:
         environment = cluster.environment | {"RAY_ADDRESS": cluster.address, "OMP_NUM_THREADS": "1"}
         chain = Chain(folder, environment)
