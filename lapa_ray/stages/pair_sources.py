@@ -17,7 +17,7 @@ from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.stream import Draw, PictureStream
 from lapa_ray.stages.fit import Turn
 
-WINDOW_GB = 1.0
+WINDOW_GB = 0.5
 """Pictures from which a stream draws, at most: more would mix little better and delay the start."""
 
 Pair = tuple[Screen, Screen]
