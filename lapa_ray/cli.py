@@ -159,7 +159,7 @@ def _positional(name: str, arguments: list[str]) -> list[str]:
 def _prepare_libraries() -> None:
     """Silence banners at their source and let threads wait asleep, here and in every process that this one starts."""
     # A thread that spins while it waits keeps a core from whoever has work; one that sleeps at once is slow to wake
-    # where cores are idle. So it spins for some 10 µs, then sleeps (docs/decisions.md). Read once, when torch loads.
+    # where cores are idle. So it spins briefly, then sleeps (docs/decisions.md). Read once, when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -64,6 +64,10 @@ def writing(out: Path) -> bool:
     return any(path.stat().st_size > 10_000 for path in out.rglob(".tmp-*"))
 
 
+def placed(out: Path) -> bool:
+    return bool(shard_paths(out))
+
+
 def two_placed(out: Path) -> bool:
     return len(shard_paths(out)) == 2
 
@@ -75,7 +79,7 @@ def undisturbed(tmp_path_factory) -> Path:
     return out
 
 
-@pytest.mark.parametrize("moment", [writing, two_placed])
+@pytest.mark.parametrize("moment", [writing, placed, two_placed])
 def test_a_killed_record_command_is_resumed_at_once(moment, tmp_path, undisturbed, capfd):
     """Only the command is killed, as by `kill -9`: players that outlive it for a while put nothing in its place."""
     out = tmp_path / "frames"
