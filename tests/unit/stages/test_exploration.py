@@ -2,7 +2,7 @@
 
 import pytest
 
-from lapa_ray.stages.train_dqn import ExplorationConfig, TrainDqnConfig
+from lapa_ray.stages.dqn_training import ExplorationConfig, TrainDqnConfig
 
 
 def test_epsilon_falls_as_the_source_says():
