@@ -21,29 +21,23 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from torch import Tensor
 
-from benchmarks import _png_loader, _ray_data
+from benchmarks import _png_loader, _ray_data, _recording_cost
 from benchmarks._frames import last_frames, record, repeated, write_pngs
 from benchmarks._result import Cell, print_result
-from lapa_ray.actors.policy import to_weights
-from lapa_ray.actors.rollout_worker import RolloutWorker, WorkerConfig
 from lapa_ray.core.pictures import Composite
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.stream import CHUNK_ITEMS, Draw, PictureStream
 from lapa_ray.dataset.window import AHEAD
-from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
-from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 
 BATCH_SIZE = 32
 SOURCE_STEPS = 450_000
 """Of the source's set, one frame each."""
-TRAINING_EPSILON = 0.1
 
 
 @dataclass(frozen=True)
@@ -56,12 +50,12 @@ class Size:
     ray_frames: int = 60_000
     long_frames: int = 1_000_000
     rollouts: int = 30
+    training_steps: int = 2_500
 
 
-QUICK = Size(num_episodes=2, num_rounds=3, round_s=1.0, ray_frames=6_000, long_frames=20_000, rollouts=4)
-ROLLOUT_STEPS = 128
-"""Of each environment in a rollout: one row group of each is written in it."""
-NETWORK = QNetworkConfig()
+QUICK = Size(
+    num_episodes=2, num_rounds=3, round_s=1.0, ray_frames=6_000, long_frames=20_000, rollouts=4, training_steps=600
+)
 
 
 def main() -> int:
@@ -183,32 +177,20 @@ def _probe(folder: Path, *options: str) -> dict[str, float]:
 
 
 def recording(folder: Path, size: Size) -> list[Row]:
-    """Share of a rollout worker's steps/s that writing costs it: playing by its network, and at random."""
-    rows = []
-    for key, epsilon, bar in (("recording_cost", TRAINING_EPSILON, "≤ 0.05"), ("recording_cost_bare", 1.0, "≤ 0.30")):
+    """Share of a rollout worker's steps/s that writing costs it: in training, and playing alone with a core to itself.
+
+    Alone by its network has no bar: in training the learner is the brake.
+    """
+    _say(f"recording_cost: {size.num_rounds} pairs of trainings of {size.training_steps:,} steps")
+    measured = {"recording_cost": _recording_cost.in_training(folder, size.training_steps, size.num_rounds)}
+    for key, epsilon in (("recording_cost_worker", _recording_cost.TRAINING_EPSILON), ("recording_cost_bare", 1.0)):
         _say(f"{key}: {size.rollouts} rollouts")
-        (folder / key).mkdir(parents=True)
-        writing, plain = _worker(folder / key), _worker(None)
-        weights = to_weights(QNetwork(AtariEnv(AtariEnvConfig()).num_actions, NETWORK))
-        rates = [
-            (_steps_a_second(writing, weights, epsilon), _steps_a_second(plain, weights, epsilon))
-            for _ in range(size.rollouts)
-        ]
-        writing.close()
-        rows.append(Row(key, 1 - _median_ratio(rates), bar, _sides(rates, "steps/s writing", "without:")))
-    return rows
-
-
-def _worker(folder: Path | None) -> RolloutWorker:
-    """A worker of `train-dqn` as it is by default, in this process; what it sends goes nowhere."""
-    blocks = list(range(WorkerConfig().envs_per_worker))
-    return RolloutWorker(partial(AtariEnv, AtariEnvConfig()), blocks, NETWORK, 0, lambda _chunks: None, folder)
-
-
-def _steps_a_second(worker: RolloutWorker, weights: Any, epsilon: float) -> float:
-    start = time.perf_counter()
-    played = worker.play(weights, epsilon, ROLLOUT_STEPS)
-    return played.num_steps / (time.perf_counter() - start)
+        measured[key] = _recording_cost.in_a_worker(folder / key, epsilon, size.rollouts)
+    bars = {"recording_cost": "≤ 0.05", "recording_cost_worker": "–", "recording_cost_bare": "≤ 0.30"}
+    return [
+        Row(key, _recording_cost.cost(rates), bars[key], _sides(rates, "steps/s writing", "without:"))
+        for key, rates in measured.items()
+    ]
 
 
 def _endless(stream: PictureStream) -> Iterator[tuple[Tensor, ...]]:

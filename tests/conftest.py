@@ -1,9 +1,15 @@
 """What all tests share: the order in which several processes take the files (`make test`)."""
 
+import signal
+
 import pytest
 
-ORDER = ("test_bad_input.py", "integration", "faults", "learning", "golden", "property", "unit")
-"""The longest first, so that no process is left with one of them at the end; the first makes the micro chain."""
+ORDER = ("test_bad_input.py", "test_ray_train.py", "faults", "integration", "learning", "golden", "property", "unit")
+"""The longest first, so that no process is left with one of them at the end. The first makes the micro chain, which
+others of `integration` use: they come when it is there."""
+
+# A shell that starts the tests in the background has them ignore Ctrl-C, and so would every command that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,11 +6,11 @@ has a number, then what came of it if that is wrong. The last line counts the ou
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import json
 import re
 import resource
-import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -24,7 +24,7 @@ from lapa_ray.dataset.shards import EpisodeRows, read_shards
 from lapa_ray.dataset.writer import FrameWriter
 from tests.support.counter_env import CounterEnv
 
-SECONDS_A_CASE = 20
+SECONDS_A_CASE = 60
 MEMORY_BYTES = 8 * 2**30
 Truth = dict[int, dict[str, bytes]]
 
@@ -166,9 +166,9 @@ def main(folder: Path, seed: int, count: int) -> None:
         base = int(generator.integers(len(contents)))
         path.write_bytes(mutate(contents[base], generator))
         print(json.dumps({"case": case}), flush=True)
-        signal.alarm(SECONDS_A_CASE)
+        faulthandler.dump_traceback_later(SECONDS_A_CASE, exit=True)  # a hang says where, on standard error
         result = outcome(path, truths[base])
-        signal.alarm(0)
+        faulthandler.cancel_dump_traceback_later()
         outcomes[result if result in {"refused", "harmless"} else "wrong"] += 1
         if result not in {"refused", "harmless"}:
             print(json.dumps({"case": case, "base": base, "wrong": result}), flush=True)

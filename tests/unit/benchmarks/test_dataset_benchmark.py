@@ -1,11 +1,15 @@
 """The two sides of the dataset benchmark are given the same frames."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
 
 from benchmarks._frames import last_frames, repeated, steps_of, write_pngs
 from benchmarks._png_loader import PngPairs
+from benchmarks._recording_cost import cost
+from benchmarks._training import training_rate
 from benchmarks.dataset import Row, sizes
 from benchmarks.planner import Played, figures, table
 from lapa_ray.core.pictures import to_rgb
@@ -66,3 +70,20 @@ def test_the_planner_benchmark_gives_the_figures_that_have_bars():
     told = figures(episodes)
     assert (told["score_median"], told["decisions_per_core_s"], told["mazes_seen"]) == (100.0, 4.0, 2)
     assert [row["episode"] for row in table(episodes)] == [0, 1, 2]
+
+
+def test_the_rate_of_a_training_leaves_its_filling_out(tmp_path):
+    rows = [
+        {"step": 100, "num_updates": 0, "steps_per_s": 900.0, "updates_per_s": 0.0},
+        {"step": 220, "num_updates": 5, "steps_per_s": 400.0, "updates_per_s": 9.0},
+        {"step": 320, "num_updates": 30, "steps_per_s": 50.0, "updates_per_s": 12.5},
+        {"step": 320, "num_updates": 40, "steps_per_s": 0.0, "updates_per_s": 10.0},
+        {"step": 420, "num_updates": 65, "steps_per_s": 100.0, "updates_per_s": 25.0},
+    ]
+    log = tmp_path / "metrics.jsonl"
+    log.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert training_rate(log) == pytest.approx(200 / (2 + 1 + 1))
+
+
+def test_the_cost_of_writing_is_the_share_of_the_rate_that_it_takes():
+    assert cost([(50.0, 100.0), (80.0, 100.0), (90.0, 100.0)]) == pytest.approx(0.2)
