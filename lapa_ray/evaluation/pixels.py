@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from lapa_ray.evaluation.estimates import Array, Estimate, PooledRatio
 
@@ -32,6 +31,9 @@ def psnr_db(mean_squared_error: Array) -> Array:
 
 def ssim(predicted: Tensor, true: Tensor) -> Tensor:
     """Structural similarity float [B] of pictures uint8 [B, 3, H, W] (torchmetrics: Gaussian window, σ 1.5)."""
+    # Not above: it brings SciPy's signals and half of torchmetrics, 1.5 s in each worker that starts.
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
     similarity = structural_similarity_index_measure(
         predicted.float(), true.float(), data_range=MAX_VALUE, reduction="none"
     )
