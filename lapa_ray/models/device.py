@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from lapa_ray.core.config import Device
 from lapa_ray.core.errors import LapaError
+
+CPU_INSTRUCTIONS = "AVX512_CORE_BF16"
+"""What oneDNN may use at most: no AMX. Its tiles want a leave of the kernel's that a virtual machine, or the small
+signal stacks of Ray's workers, can deny; a bfloat16 layer then ends the process by SIGILL (docs/decisions.md)."""
 
 
 def resolve_device(name: Device, option: str = "--resources.device") -> torch.device:
@@ -13,6 +19,7 @@ def resolve_device(name: Device, option: str = "--resources.device") -> torch.de
 
     Raises `LapaError` where there is none, which names the `option` that asked for it.
     """
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", CPU_INSTRUCTIONS)  # read at the first layer that runs
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, is_there in present.items() if is_there))
