@@ -127,12 +127,12 @@ class Learner:
     def update(self, batch: Batch) -> tuple[NDArray[np.float32], dict[str, float]]:
         """One update; returns |TD errors| float32 [B] and what was measured."""
         windows = self._staged(batch.windows)
-        actions, rewards, terminated, weights = (
+        actions, rewards, discounts, weights = (
             torch.tensor(column).to(self._device)
-            for column in (batch.actions, batch.rewards, batch.terminated, batch.weights)
+            for column in (batch.actions, batch.rewards, batch.discounts, batch.weights)
         )
-        targets = self._targets(windows[:, 1:], rewards, terminated)
-        values = self._online_values(windows[:, :-1])
+        targets = self._targets(windows[:, batch.n_step :], rewards, discounts)
+        values = self._online_values(windows[:, : -batch.n_step])
         chosen = values.gather(1, actions[:, None]).squeeze(1)
         loss = (weights * F.huber_loss(chosen, targets, reduction="none")).mean()
         self._optimizer.zero_grad(set_to_none=True)
@@ -190,13 +190,13 @@ class Learner:
         return self._staging.to(self._device, non_blocking=True)
 
     @torch.no_grad()
-    def _targets(self, obs_t: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
+    def _targets(self, obs_t: Tensor, rewards: Tensor, discounts: Tensor) -> Tensor:
         """The online network chooses the next action, the target network values it."""
         if self._config.clip_rewards:
             rewards = rewards.clamp(-1, 1)
         best = self._online_values(obs_t).argmax(dim=1, keepdim=True)
         next_values = self._target_values(obs_t).gather(1, best).squeeze(1)
-        return rewards + self._config.gamma * next_values * (~terminated).to(rewards.dtype)
+        return rewards + discounts * next_values
 
 
 def _measure(loss: Tensor, values: Tensor, td_errors: Tensor, norm: Tensor) -> dict[str, float]:

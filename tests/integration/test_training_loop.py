@@ -28,7 +28,7 @@ from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.buffer import ReplayConfig
 from tests.support.counter_env import NUM_ACTIONS, CounterEnv
-from tests.support.probe import MortalEnv, ProbeLearner, ProbeServer
+from tests.support.probe import GAMMA, MortalEnv, ProbeLearner, ProbeServer
 
 NETWORK = QNetworkConfig(channels=(2, 2, 2), hidden=4, frame_stack=4)
 LENGTH = 23
@@ -63,14 +63,14 @@ class Loop:
 def make_loop(tmp_path):
     loops = []
 
-    def make(make_env, capacity=10_000, use_per=False, frames_folder=None, num_steps=NUM_STEPS) -> Loop:
+    def make(make_env, capacity=10_000, use_per=False, frames_folder=None, num_steps=NUM_STEPS, n_step=1) -> Loop:
         num_updates = SAMPLES_PER_INSERT * (num_steps - MIN_SIZE) // BATCH_SIZE
         config = ReplayConfig(
-            capacity=capacity, min_size=MIN_SIZE, samples_per_insert=SAMPLES_PER_INSERT, spare_frames=300
+            capacity=capacity, min_size=MIN_SIZE, samples_per_insert=SAMPLES_PER_INSERT, spare_frames=300, n_step=n_step
         )
         server = ray.remote(ProbeServer).options(num_cpus=0).remote(
             config, frame_stack=NETWORK.frame_stack, use_per=use_per, batch_size=BATCH_SIZE, num_updates=num_updates,
-            seed=SEED, max_waiting_steps=2 * NUM_WORKERS * NUM_ENVS * ROLLOUT_STEPS,
+            seed=SEED, max_waiting_steps=2 * NUM_WORKERS * NUM_ENVS * ROLLOUT_STEPS, gamma=GAMMA,
         )  # fmt: skip
         weights = to_weights(QNetwork(NUM_ACTIONS, NETWORK))
         source = ServerSource(server, wants_td_errors=use_per)
@@ -119,6 +119,18 @@ def test_nothing_is_dropped_reordered_or_mixed_and_the_ratio_is_exact(make_loop)
         assert episodes[ids[-1]] == list(range(1, len(episodes[ids[-1]]) + 1))
     assert {row["return"] for _, row in loop.rows if "return" in row} == {LENGTH * (LENGTH + 1) / 2}
     assert (loop.rows[-1][1]["beta"], loop.rows[-1][1]["num_updates"]) == (0.0, counters.num_updates)
+
+
+def test_of_n_steps_nothing_is_dropped_but_what_still_waits(make_loop):
+    loop = make_loop(partial(CounterEnv, LENGTH), use_per=True, n_step=3)
+    loop.run()
+    counters, status = loop.supervisor.counters, ray.get(loop.server.status.remote())
+    assert (status.num_inserts, status.num_skipped) == (counters.num_steps, 0)
+    assert counters.num_updates == SAMPLES_PER_INSERT * (NUM_STEPS - MIN_SIZE) // BATCH_SIZE
+    waiting = status.num_inserts - status.size
+    assert 0 <= waiting <= NUM_WORKERS * NUM_ENVS * 2
+    for steps in episodes_of(ray.get(loop.server.held.remote(LENGTH)), NUM_WORKERS * NUM_ENVS).values():
+        assert steps == list(range(1, steps[-1] + 1))
 
 
 def test_eviction_leaves_whole_windows_of_the_newest_steps(make_loop):
