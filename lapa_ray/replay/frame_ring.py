@@ -58,10 +58,9 @@ class FrameRing:
         newest = self.next_id - 1
         return newest - (newest - slots.astype(np.int64)) % self.capacity
 
-    def take(self, slots: Slots, out: Frames | None = None) -> Frames:
-        """Frames uint8 [*slots.shape, height, width], into `out` if given. The slots must be below the capacity."""
-        # Any mode but "raise" writes straight into `out`: one copy instead of two.
-        return np.take(self._frames, slots, axis=0, out=out, mode="clip")
+    def take(self, slots: Slots) -> Frames:
+        """Frames uint8 [*slots.shape, height, width]. Raises `IndexError` for a slot beyond the capacity."""
+        return self._frames.take(slots, axis=0)
 
     def get_state(self) -> dict[str, Any]:
         """Frames by slot (a view, not a copy: 7 GB would not fit twice) and the next id."""

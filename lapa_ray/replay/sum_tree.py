@@ -58,14 +58,13 @@ class SumTree:
             raise ValueError("no leaf has a priority above 0")
         rows = np.arange(len(points))
         nodes = np.zeros(len(points), dtype=np.int64)
-        left_over = np.array(points, dtype=np.float64)
-        sums = np.zeros((len(points), 1 + WIDTH))
+        left_over = np.asarray(points, dtype=np.float64)
         for level in reversed(self._levels):
-            np.cumsum(level[nodes], axis=1, out=sums[:, 1:])
+            sums = np.add.accumulate(level.take(nodes, axis=0), axis=1)
             # Rounding may leave a point just beyond the sum of its branch, behind which there are only zeros.
-            np.minimum(left_over, np.nextafter(sums[:, -1], 0.0), out=left_over)
-            child = np.count_nonzero(sums[:, 1:] <= left_over[:, None], axis=1)
-            left_over -= sums[rows, child]
+            left_over = np.minimum(left_over, np.nextafter(sums[:, -1], 0.0))
+            child = (sums > left_over[:, None]).argmax(axis=1)
+            left_over -= sums[rows, child - 1] * (child > 0)
             nodes = nodes * WIDTH + child
         return nodes
 

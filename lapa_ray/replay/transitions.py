@@ -87,14 +87,12 @@ class TransitionStore:
         td_errors = [self._append(part) for chunk in chunks for part in chunk.parts(size)]
         return np.concatenate([np.empty(0, dtype=np.float32), *td_errors])
 
-    def gather(
-        self, ids: Indices, out: NDArray[np.uint8] | None = None
-    ) -> tuple[NDArray[np.uint8], Indices, Floats, Floats]:
-        """Windows uint8 [m, k+n, 84, 84] (into `out` if given), actions, rewards and discounts of held `ids` [m]."""
+    def gather(self, ids: Indices) -> tuple[NDArray[np.uint8], Indices, Floats, Floats]:
+        """Windows uint8 [m, k+n, 84, 84], actions, rewards and discounts of held transitions `ids` int64 [m]."""
         if ids.size and (ids.min() < self.tail or ids.max() >= self.head):
             raise IndexError(f"transition id outside [{self.tail}, {self.head})")
         slots = ids % self.capacity
-        windows = self.frames.take(self._windows[slots], out)
+        windows = self.frames.take(self._windows.take(slots, axis=0))
         return windows, self._actions[slots], self._rewards[slots], self._discounts[slots]
 
     def get_state(self) -> dict[str, Any]:
