@@ -12,7 +12,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from lapa_ray.core.config import Config, Fraction
 from lapa_ray.core.errors import LapaError
-from lapa_ray.replay.chunk import Batch, Chunk
+from lapa_ray.replay.chunk import Batch, Chunk, SlotBatch
 from lapa_ray.replay.samplers import PrioritisedSampler, Sampler, UniformSampler
 from lapa_ray.replay.transitions import TransitionStore, least_spare_frames
 
@@ -72,10 +72,15 @@ class ReplayBuffer:
 
     def sample(self, batch_size: int, beta: float = 1.0) -> Batch:
         """Draw `batch_size` held transitions, with replacement. Raises `ValueError` from an empty buffer."""
+        drawn = self.sample_slots(batch_size, beta)
+        return drawn.with_windows(self.store.frames.take(drawn.slots))
+
+    def sample_slots(self, batch_size: int, beta: float = 1.0) -> SlotBatch:
+        """The same draw, its frames told by slot."""
         if not len(self):
             raise ValueError("cannot sample from an empty buffer")
         ids, weights = self._sampler.sample(batch_size, beta)
-        return Batch(*self.store.gather(ids), weights=weights, ids=ids, n_step=self.store.n_step)
+        return SlotBatch(*self.store.columns(ids), weights=weights, ids=ids, n_step=self.store.n_step)
 
     def update_priorities(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the |TD errors| float32 [n] of sampled `ids` int64 [n]; overwritten ones are dropped."""

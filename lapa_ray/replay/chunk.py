@@ -88,3 +88,39 @@ class Batch:
     def obs_t(self) -> NDArray[np.uint8]:
         """Stack n steps later, uint8 [B, k, 84, 84]; means nothing where the discount is 0."""
         return self.windows[:, self.n_step :]
+
+
+@dataclass(frozen=True, slots=True)
+class SlotBatch:
+    """A batch without its frames: `slots` int32 [B, k+n] say where in the ring they lie. The rest is as in `Batch`."""
+
+    slots: NDArray[np.int32]
+    actions: NDArray[np.int64]
+    rewards: NDArray[np.float32]
+    discounts: NDArray[np.float32]
+    weights: NDArray[np.float32]
+    ids: NDArray[np.int64]
+    n_step: int = 1
+
+    def with_windows(self, windows: Any) -> Batch:
+        """The batch, with `windows` uint8 [B, k+n, 84, 84] from the ring or from a mirror of it."""
+        columns = (self.actions, self.rewards, self.discounts, self.weights, self.ids)
+        return Batch(windows, *columns, n_step=self.n_step)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameBlock:
+    """Frames uint8 [n, 84, 84] for a mirror of their ring, which has `capacity` slots.
+
+    They were asked for from `since_id` on; those before `first_id` are gone, and needed by no transition.
+    """
+
+    since_id: int
+    first_id: int
+    frames: NDArray[np.uint8]
+    capacity: int
+
+    @property
+    def end_id(self) -> int:
+        """Id of the frame that comes next."""
+        return self.first_id + len(self.frames)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lapa_ray.replay.chunk import FrameBlock
+
 Frames = NDArray[np.uint8]
 Indices = NDArray[np.int64]
 Slots = NDArray[np.int32]
@@ -61,6 +63,12 @@ class FrameRing:
     def take(self, slots: Slots) -> Frames:
         """Frames uint8 [*slots.shape, height, width]. Raises `IndexError` for a slot beyond the capacity."""
         return self._frames.take(slots, axis=0)
+
+    def block_since(self, frame_id: int, max_frames: int) -> FrameBlock:
+        """The frames from `frame_id` on that are still held, at most `max_frames`; copied."""
+        first = max(frame_id, self.oldest_id)
+        ids = np.arange(first, min(first + max_frames, self.next_id))
+        return FrameBlock(frame_id, first, self.take(self.slots(ids)), self.capacity)
 
     def get_state(self) -> dict[str, Any]:
         """Frames by slot (a view, not a copy: 7 GB would not fit twice) and the next id."""

@@ -87,13 +87,18 @@ class TransitionStore:
         td_errors = [self._append(part) for chunk in chunks for part in chunk.parts(size)]
         return np.concatenate([np.empty(0, dtype=np.float32), *td_errors])
 
-    def gather(self, ids: Indices) -> tuple[NDArray[np.uint8], Indices, Floats, Floats]:
-        """Windows uint8 [m, k+n, 84, 84], actions, rewards and discounts of held transitions `ids` int64 [m]."""
+    def columns(self, ids: Indices) -> tuple[NDArray[np.int32], Indices, Floats, Floats]:
+        """Frame slots int32 [m, k+n], actions, rewards and discounts of held transitions `ids` int64 [m]."""
         if ids.size and (ids.min() < self.tail or ids.max() >= self.head):
             raise IndexError(f"transition id outside [{self.tail}, {self.head})")
         slots = ids % self.capacity
-        windows = self.frames.take(self._windows.take(slots, axis=0))
+        windows = self._windows.take(slots, axis=0)
         return windows, self._actions[slots], self._rewards[slots], self._discounts[slots]
+
+    def gather(self, ids: Indices) -> tuple[NDArray[np.uint8], Indices, Floats, Floats]:
+        """The same, but windows uint8 [m, k+n, 84, 84] in place of slots."""
+        slots, *columns = self.columns(ids)
+        return self.frames.take(slots), *columns
 
     def get_state(self) -> dict[str, Any]:
         """Arrays (views, cut to what is filled) and counters."""

@@ -24,7 +24,7 @@ GAMMA = 0.5
 
 def check_batch(batch: Batch, length: int) -> list[Spelt]:
     """Raise `AssertionError` unless every transition is one that the counter environment can give."""
-    columns = (batch.windows, batch.actions, batch.rewards, batch.discounts)
+    columns = (np.asarray(batch.windows), batch.actions, batch.rewards, batch.discounts)
     return [check_transition(*row, length, batch.n_step) for row in zip(*columns, strict=True)]
 
 
