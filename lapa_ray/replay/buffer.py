@@ -43,13 +43,8 @@ class ReplayConfig(Config):
     def _check_order(self) -> Self:
         if self.beta_start > self.beta_end:
             raise ValueError(f"beta_start: should be at most beta_end ({self.beta_end}); got {self.beta_start}")
-        return self
-
-    @model_validator(mode="after")
-    def _check_sizes(self) -> Self:
-        for name in ("min_size", "n_step"):
-            if getattr(self, name) > self.capacity:
-                raise ValueError(f"{name}: should be at most capacity ({self.capacity}); got {getattr(self, name)}")
+        if self.n_step > self.capacity:
+            raise ValueError(f"n_step: should be at most capacity ({self.capacity}); got {self.n_step}")
         return self
 
 
