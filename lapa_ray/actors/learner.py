@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import ray
@@ -55,6 +55,8 @@ class LearnerResources(Config):
 
     device: Device = "auto"
     """auto is CUDA, else MPS, else CPU."""
+    mirror: Literal["auto", "on", "off"] = "auto"
+    """Keep all replay frames on the learner's device, so that each is sent once (7.2 GB a million); auto: on a GPU."""
     compile: bool = False
     """Run the networks through torch.compile (a minute's start)."""
     num_threads: PositiveInt | None = None
@@ -127,12 +129,12 @@ class Learner:
     def update(self, batch: Batch) -> tuple[NDArray[np.float32], dict[str, float]]:
         """One update; returns |TD errors| float32 [B] and what was measured."""
         windows = self._staged(batch.windows)
-        actions, rewards, terminated, weights = (
+        actions, rewards, discounts, weights = (
             torch.tensor(column).to(self._device)
-            for column in (batch.actions, batch.rewards, batch.terminated, batch.weights)
+            for column in (batch.actions, batch.rewards, batch.discounts, batch.weights)
         )
-        targets = self._targets(windows[:, 1:], rewards, terminated)
-        values = self._online_values(windows[:, :-1])
+        targets = self._targets(windows[:, batch.n_step :], rewards, discounts)
+        values = self._online_values(windows[:, : -batch.n_step])
         chosen = values.gather(1, actions[:, None]).squeeze(1)
         loss = (weights * F.huber_loss(chosen, targets, reduction="none")).mean()
         self._optimizer.zero_grad(set_to_none=True)
@@ -182,21 +184,23 @@ class Learner:
         torch.set_rng_state(state["torch_rng"])
         self.num_updates = int(state["num_updates"])
 
-    def _staged(self, windows: NDArray[np.uint8]) -> Tensor:
+    def _staged(self, windows: NDArray[np.uint8] | Tensor) -> Tensor:
         """`windows` on the device; by way of pinned memory where that lets the copy overlap the computation."""
+        if isinstance(windows, Tensor):  # from a mirror, which is on the device
+            return windows
         if self._staging is None or self._staging.shape != windows.shape:
             self._staging = torch.empty(windows.shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
         self._staging.numpy()[...] = windows
         return self._staging.to(self._device, non_blocking=True)
 
     @torch.no_grad()
-    def _targets(self, obs_t: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
+    def _targets(self, obs_t: Tensor, rewards: Tensor, discounts: Tensor) -> Tensor:
         """The online network chooses the next action, the target network values it."""
         if self._config.clip_rewards:
             rewards = rewards.clamp(-1, 1)
         best = self._online_values(obs_t).argmax(dim=1, keepdim=True)
         next_values = self._target_values(obs_t).gather(1, best).squeeze(1)
-        return rewards + self._config.gamma * next_values * (~terminated).to(rewards.dtype)
+        return rewards + discounts * next_values
 
 
 def _measure(loss: Tensor, values: Tensor, td_errors: Tensor, norm: Tensor) -> dict[str, float]:
@@ -233,16 +237,21 @@ class ServerSource:
 
     def batches(self, num_updates_done: int, count: int) -> Iterator[Batch]:
         """Exactly `count` batches; none is asked for in vain, since each counts as sampled."""
-        asked = [self._server.sample.remote(num_updates_done)]
-        for index in range(1, count + 1):
-            if index < count:
-                asked.append(self._server.sample.remote(num_updates_done + index))
-            yield ray.get(asked.pop(0))
+        yield from self._answers(self._server.sample, num_updates_done, count)
 
     def give_td_errors(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the server, without waiting."""
         if self._wants_td_errors:
             self._server.update_priorities.remote(ids, td_errors)
+
+    @staticmethod
+    def _answers(method: Any, num_updates_done: int, count: int) -> Iterator[Any]:
+        """What the server's `method` answers for each of `count` updates, in order."""
+        asked = [method.remote(num_updates_done)]
+        for index in range(1, count + 1):
+            if index < count:
+                asked.append(method.remote(num_updates_done + index))
+            yield ray.get(asked.pop(0))
 
 
 LearnerActor = ray.remote(Learner)

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import generator_for
 from lapa_ray.replay.buffer import ReplayConfig, beta_at, build_replay
-from lapa_ray.replay.chunk import Batch, Chunk
+from lapa_ray.replay.chunk import Batch, Chunk, FrameBlock, SlotBatch
 from lapa_ray.replay.rate_limiter import RateLimiter
 from lapa_ray.replay.snapshot import load_state, save_state
+
+MAX_BLOCK_FRAMES = 4096
+"""Frames in one answer to a mirror that catches up."""
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,18 @@ class ReplayServer:
         num_updates: int,
         seed: int,
         max_waiting_steps: int,
+        gamma: float,
     ) -> None:
-        """`num_updates`: what β is annealed over; `max_waiting_steps`: how far workers may run ahead of the learner."""
+        """`num_updates`: what β is annealed over; `max_waiting_steps`: how far workers may run ahead of the learner;
+        `gamma`: the learner's discount a step.
+        """
         self._config, self._batch_size, self._num_updates = config, batch_size, num_updates
         self._use_per = use_per
+        self._mirrored_id = 0
         self._generator = generator_for(seed, "replay")
-        self._buffer = build_replay(config, frame_stack=frame_stack, use_per=use_per, generator=self._generator)
+        self._buffer = build_replay(
+            config, frame_stack=frame_stack, use_per=use_per, generator=self._generator, gamma=gamma
+        )
         self._limiter = RateLimiter(
             config.samples_per_insert, config.min_size, config.samples_per_insert * max_waiting_steps + batch_size
         )
@@ -68,10 +77,21 @@ class ReplayServer:
 
     def sample(self, num_updates_done: int) -> Batch:
         """A batch. Raises `ValueError` while the inserts have not earned one: ask `status` first."""
-        if self._limiter.allowed_samples(len(self._buffer)) < self._batch_size:
-            raise ValueError("the inserts have not earned another batch")
-        self._limiter.count_samples(self._batch_size)
+        self._count_sample()
         return self._buffer.sample(self._batch_size, self.beta(num_updates_done))
+
+    def sample_slots(self, num_updates_done: int) -> tuple[SlotBatch, FrameBlock]:
+        """The same batch for the mirror of the frames: where they lie, and all frames that it was not given yet.
+
+        The mirror takes answers in their order, so that it is just as the ring was when the batch was drawn.
+        """
+        self._count_sample()
+        drawn = self._buffer.sample_slots(self._batch_size, self.beta(num_updates_done))
+        return drawn, self._block_since(self._mirrored_id, self._buffer.store.frames.capacity)
+
+    def frames_since(self, frame_id: int) -> FrameBlock:
+        """Frames for a mirror that has those before `frame_id`: from there on, at most 4,096 (29 MB)."""
+        return self._block_since(frame_id, MAX_BLOCK_FRAMES)
 
     def update_priorities(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the TD errors of sampled transitions; those overwritten since are dropped."""
@@ -129,6 +149,16 @@ class ReplayServer:
         """Raise `AssertionError` if anything in it disagrees."""
         self._buffer.check_valid()
         self._limiter.check_valid()
+
+    def _count_sample(self) -> None:
+        if self._limiter.allowed_samples(len(self._buffer)) < self._batch_size:
+            raise ValueError("the inserts have not earned another batch")
+        self._limiter.count_samples(self._batch_size)
+
+    def _block_since(self, frame_id: int, max_frames: int) -> FrameBlock:
+        block = self._buffer.store.frames.block_since(frame_id, max_frames)
+        self._mirrored_id = block.end_id
+        return block
 
 
 def _generator_state(generator: np.random.Generator) -> dict[str, Any]:

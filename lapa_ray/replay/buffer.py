@@ -12,16 +12,18 @@ from pydantic import Field, PositiveInt, model_validator
 
 from lapa_ray.core.config import Config, Fraction
 from lapa_ray.core.errors import LapaError
-from lapa_ray.replay.chunk import Batch, Chunk
+from lapa_ray.replay.chunk import Batch, Chunk, SlotBatch
 from lapa_ray.replay.samplers import PrioritisedSampler, Sampler, UniformSampler
-from lapa_ray.replay.transitions import TransitionStore
+from lapa_ray.replay.transitions import TransitionStore, least_spare_frames
 
 
 class ReplayConfig(Config):
     """The replay buffer that all workers share."""
 
     capacity: PositiveInt = 1_000_000
-    """Transitions held; with stacks of 8 frames 7.3 kB each."""
+    """Transitions held; 7.3 kB each, whatever the stack."""
+    n_step: PositiveInt = 1
+    """Agent steps whose discounted rewards a transition sums up before its target looks at a value (Rainbow has 3)."""
     min_size: PositiveInt = 50_000
     """Transitions to hold before the first update (dqn_zoo's and Nature's value)."""
     samples_per_insert: float = Field(8.0, gt=0)
@@ -32,6 +34,8 @@ class ReplayConfig(Config):
     """PER: exponent of the importance weights at the first update."""
     beta_end: Fraction = 1.0
     """PER: the same at the last update; linear between."""
+    actor_priorities: bool = False
+    """PER: first priorities from the workers' own Q-values (Ape-X); otherwise the greatest priority seen."""
     spare_frames: Annotated[int, Field(ge=64)] | None = None
     """Frames held beyond the capacity, for resets and streams that wait; 2 % of it, at least 4096, if not given."""
 
@@ -39,31 +43,39 @@ class ReplayConfig(Config):
     def _check_order(self) -> Self:
         if self.beta_start > self.beta_end:
             raise ValueError(f"beta_start: should be at most beta_end ({self.beta_end}); got {self.beta_start}")
+        if self.n_step > self.capacity:
+            raise ValueError(f"n_step: should be at most capacity ({self.capacity}); got {self.n_step}")
         return self
 
 
 class ReplayBuffer:
     """A store of transitions and a sampler, kept in step."""
 
-    def __init__(self, store: TransitionStore, sampler: Sampler) -> None:
+    def __init__(self, store: TransitionStore, sampler: Sampler, *, actor_priorities: bool = False) -> None:
+        """`actor_priorities`: whether the Q-values in chunks give new transitions their first priorities."""
         self.store = store
-        self._sampler = sampler
+        self._sampler, self._actor_priorities = sampler, actor_priorities
 
     def __len__(self) -> int:
         return len(self.store)
 
     def add(self, chunks: Sequence[Chunk]) -> int:
-        """Add the transitions of `chunks`; returns how many agent steps they held."""
-        num_steps = self.store.append(chunks)
-        self._sampler.hold(self.store.tail, self.store.head)
-        return num_steps
+        """Add the transitions that `chunks` complete; returns how many agent steps they held."""
+        td_errors = self.store.append(chunks)
+        self._sampler.hold(self.store.tail, self.store.head, td_errors if self._actor_priorities else None)
+        return sum(chunk.num_steps for chunk in chunks)
 
     def sample(self, batch_size: int, beta: float = 1.0) -> Batch:
         """Draw `batch_size` held transitions, with replacement. Raises `ValueError` from an empty buffer."""
+        drawn = self.sample_slots(batch_size, beta)
+        return drawn.with_windows(self.store.frames.take(drawn.slots))
+
+    def sample_slots(self, batch_size: int, beta: float = 1.0) -> SlotBatch:
+        """The same draw, its frames told by slot."""
         if not len(self):
             raise ValueError("cannot sample from an empty buffer")
         ids, weights = self._sampler.sample(batch_size, beta)
-        return Batch(*self.store.gather(ids), weights=weights, ids=ids)
+        return SlotBatch(*self.store.columns(ids), weights=weights, ids=ids, n_step=self.store.n_step)
 
     def update_priorities(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the |TD errors| float32 [n] of sampled `ids` int64 [n]; overwritten ones are dropped."""
@@ -91,21 +103,25 @@ def build_replay(
     frame_stack: int,
     use_per: bool,
     generator: np.random.Generator,
+    gamma: float,
     shape: tuple[int, ...] = (84, 84),
 ) -> ReplayBuffer:
-    """The buffer that `config` describes, uniform or prioritised, drawing from `generator`.
+    """The buffer that `config` describes, uniform or prioritised, drawing from `generator`; `gamma`: discount a step.
 
-    Raises `LapaError` where there is no memory for it.
+    Raises `LapaError` where there is no memory for it, or too few spare frames.
     """
+    spare, least = config.spare_frames, least_spare_frames(frame_stack, config.n_step)
+    if spare is not None and spare < least:
+        raise LapaError(f"--replay.spare_frames {spare}: should be at least {least}, 4 × (frame_stack + n_step).")
     try:
-        store = TransitionStore(config.capacity, frame_stack, shape, config.spare_frames)
+        store = TransitionStore(config.capacity, frame_stack, shape, spare, n_step=config.n_step, gamma=gamma)
         sampler = PrioritisedSampler(config.capacity, config.alpha, generator) if use_per else UniformSampler(generator)
     except MemoryError as error:
         raise LapaError(
             f"--replay.capacity {config.capacity}: {config.capacity * math.prod(shape) / 1e9:,.0f} GB of frames, more "
             "than this node has memory for; lower it."
         ) from error
-    return ReplayBuffer(store, sampler)
+    return ReplayBuffer(store, sampler, actor_priorities=config.actor_priorities)
 
 
 def beta_at(config: ReplayConfig, progress: float) -> float:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lapa_ray.replay.sum_tree import SumTree
 
 Indices = NDArray[np.int64]
-Weights = NDArray[np.float32]
+Floats = NDArray[np.float32]
 MIN_PRIORITY = 1e-6
 """Added to |TD error|, so that no held transition is out of reach (ε of Schaul et al. 2016, section 3.3)."""
 
@@ -21,13 +21,16 @@ MIN_PRIORITY = 1e-6
 class Sampler(Protocol):
     """Chooses among the held transitions."""
 
-    def hold(self, tail: int, head: int) -> None:
-        """From now on the ids [tail, head) are held; ids at or above the old head are new."""
+    def hold(self, tail: int, head: int, td_errors: Floats | None = None) -> None:
+        """From now on the ids [tail, head) are held; those at or above the old head are new.
 
-    def sample(self, count: int, beta: float) -> tuple[Indices, Weights]:
+        `td_errors` float32 [number of new ids]: first |TD errors| of the new ones, NaN where not known.
+        """
+
+    def sample(self, count: int, beta: float) -> tuple[Indices, Floats]:
         """Ids int64 [count] and importance weights float32 [count], the greatest of them 1."""
 
-    def update(self, ids: Indices, td_errors: NDArray[np.float32]) -> None:
+    def update(self, ids: Indices, td_errors: Floats) -> None:
         """Learn the |TD errors| of `ids`; those that are held no more are dropped."""
 
     def get_state(self) -> dict[str, Any]:
@@ -47,15 +50,15 @@ class UniformSampler:
         self._generator = generator
         self._tail = self._head = 0
 
-    def hold(self, tail: int, head: int) -> None:
+    def hold(self, tail: int, head: int, td_errors: Floats | None = None) -> None:  # noqa: ARG002
         """Note the held range."""
         self._tail, self._head = tail, head
 
-    def sample(self, count: int, beta: float) -> tuple[Indices, Weights]:  # noqa: ARG002
+    def sample(self, count: int, beta: float) -> tuple[Indices, Floats]:  # noqa: ARG002
         """Independent draws; all weights are 1."""
         return self._generator.integers(self._tail, self._head, count), np.ones(count, dtype=np.float32)
 
-    def update(self, ids: Indices, td_errors: NDArray[np.float32]) -> None:
+    def update(self, ids: Indices, td_errors: Floats) -> None:
         """Nothing to learn."""
 
     def get_state(self) -> dict[str, Any]:
@@ -73,7 +76,9 @@ class UniformSampler:
 class PrioritisedSampler:
     """Proportional prioritisation (Schaul et al. 2016): P(i) ∝ (|TD error| + 1e-6)^α, stratified draws.
 
-    New transitions get the greatest priority seen. Weights (N · P(i))^−β are divided by the greatest of the batch.
+    New transitions get the greatest priority seen, unless their TD errors are told at once, as by the actors of Horgan
+    et al. (2018), "Distributed prioritized experience replay". Weights (N · P(i))^−β are divided by the greatest of the
+    batch.
     """
 
     def __init__(self, capacity: int, alpha: float, generator: np.random.Generator) -> None:
@@ -83,15 +88,15 @@ class PrioritisedSampler:
         self._max_priority = 1.0
         self._tail = self._head = 0
 
-    def hold(self, tail: int, head: int) -> None:
-        """Zero the priority of what is held no more and give new transitions the greatest."""
+    def hold(self, tail: int, head: int, td_errors: Floats | None = None) -> None:
+        """Zero the priority of what is held no more and give new transitions their first."""
         gone = np.arange(max(self._tail, min(tail, self._head) - self._capacity), min(tail, self._head))
         new = np.arange(max(self._head, tail), head)
         self._tree.set(gone % self._capacity, 0.0)
-        self._tree.set(new % self._capacity, self._max_priority**self._alpha)
+        self._tree.set(new % self._capacity, self._first_priorities(len(new), td_errors) ** self._alpha)
         self._tail, self._head = tail, head
 
-    def sample(self, count: int, beta: float) -> tuple[Indices, Weights]:
+    def sample(self, count: int, beta: float) -> tuple[Indices, Floats]:
         """One draw from each of `count` equal slices of the total priority."""
         points = (np.arange(count) + self._generator.random(count)) * (self._tree.total / count)
         slots = self._tree.find(points)
@@ -100,13 +105,22 @@ class PrioritisedSampler:
         ids = self._tail + (slots - self._tail) % self._capacity
         return ids, (weights / weights.max()).astype(np.float32)
 
-    def update(self, ids: Indices, td_errors: NDArray[np.float32]) -> None:
+    def update(self, ids: Indices, td_errors: Floats) -> None:
         """Set priorities; ids overwritten since they were sampled are dropped."""
         held = (ids >= self._tail) & (ids < self._head)
         priorities = np.abs(td_errors[held]).astype(np.float64) + MIN_PRIORITY
         if len(priorities):
             self._tree.set(ids[held] % self._capacity, priorities**self._alpha)
             self._max_priority = max(self._max_priority, float(priorities.max()))
+
+    def _first_priorities(self, count: int, td_errors: Floats | None) -> NDArray[np.float64]:
+        """Of the newest `count` transitions, whose |TD errors| are the last of `td_errors`."""
+        if td_errors is None:
+            return np.full(count, self._max_priority)
+        told = td_errors[len(td_errors) - count :].astype(np.float64)
+        priorities = np.where(np.isfinite(told), np.abs(told) + MIN_PRIORITY, self._max_priority)
+        self._max_priority = float(priorities.max(initial=self._max_priority))
+        return priorities
 
     def get_state(self) -> dict[str, Any]:
         """Priorities by slot, the greatest seen, and the range they are for."""

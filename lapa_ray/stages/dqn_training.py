@@ -17,7 +17,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lapa_ray.actors.checkpoints import Checkpoints
 from lapa_ray.actors.cluster import num_gpus, require_resources, wait_for_actors
 from lapa_ray.actors.episode_blocks import EpisodeBlocks
-from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources, ServerSource
+from lapa_ray.actors.frame_mirror import batch_source
+from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources
 from lapa_ray.actors.replay_server import ReplayServerActor
 from lapa_ray.actors.rollout_worker import WorkerConfig, start_worker
 from lapa_ray.actors.run_log import Counters
@@ -155,12 +156,13 @@ class Training:
             num_updates=config.num_updates,
             seed=config.seed,
             max_waiting_steps=2 * workers.num_workers * workers.envs_per_worker * workers.rollout_steps,
+            gamma=config.learner.gamma,
         )
 
     def _start_learner(self, num_actions: int) -> Any:
         config = self._config
         resources = config.resources.on_machine(config.workers.num_workers)
-        source = ServerSource(self._server, wants_td_errors=config.use_per)
+        source = batch_source(self._server, config.resources, wants_td_errors=config.use_per)
         return LearnerActor.options(num_cpus=resources.num_cpus, num_gpus=num_gpus(config.resources.device)).remote(
             num_actions, config.network, config.learner, resources, config.seed, source
         )

@@ -15,7 +15,8 @@ import ray
 from lapa_ray.actors import cluster, worker_pool
 from lapa_ray.actors.cluster import ray_session
 from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK, EpisodeBlocks
-from lapa_ray.actors.learner import ServerSource
+from lapa_ray.actors.frame_mirror import batch_source
+from lapa_ray.actors.learner import LearnerResources
 from lapa_ray.actors.policy import to_weights
 from lapa_ray.actors.rollout_worker import start_worker
 from lapa_ray.actors.run_log import Counters
@@ -28,7 +29,7 @@ from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.buffer import ReplayConfig
 from tests.support.counter_env import NUM_ACTIONS, CounterEnv
-from tests.support.probe import MortalEnv, ProbeLearner, ProbeServer
+from tests.support.probe import GAMMA, MortalEnv, ProbeLearner, ProbeServer
 
 NETWORK = QNetworkConfig(channels=(2, 2, 2), hidden=4, frame_stack=4)
 LENGTH = 23
@@ -63,17 +64,25 @@ class Loop:
 def make_loop(tmp_path):
     loops = []
 
-    def make(make_env, capacity=10_000, use_per=False, frames_folder=None, num_steps=NUM_STEPS) -> Loop:
+    def make(
+        make_env,
+        capacity=10_000,
+        use_per=False,
+        frames_folder=None,
+        num_steps=NUM_STEPS,
+        n_step=1,
+        mirror="off",
+    ) -> Loop:
         num_updates = SAMPLES_PER_INSERT * (num_steps - MIN_SIZE) // BATCH_SIZE
         config = ReplayConfig(
-            capacity=capacity, min_size=MIN_SIZE, samples_per_insert=SAMPLES_PER_INSERT, spare_frames=300
+            capacity=capacity, min_size=MIN_SIZE, samples_per_insert=SAMPLES_PER_INSERT, spare_frames=300, n_step=n_step
         )
         server = ray.remote(ProbeServer).options(num_cpus=0).remote(
             config, frame_stack=NETWORK.frame_stack, use_per=use_per, batch_size=BATCH_SIZE, num_updates=num_updates,
-            seed=SEED, max_waiting_steps=2 * NUM_WORKERS * NUM_ENVS * ROLLOUT_STEPS,
+            seed=SEED, max_waiting_steps=2 * NUM_WORKERS * NUM_ENVS * ROLLOUT_STEPS, gamma=GAMMA,
         )  # fmt: skip
         weights = to_weights(QNetwork(NUM_ACTIONS, NETWORK))
-        source = ServerSource(server, wants_td_errors=use_per)
+        source = batch_source(server, LearnerResources(device="cpu", mirror=mirror), wants_td_errors=use_per)
         learner = ray.remote(ProbeLearner).options(num_cpus=0.1).remote(source, LENGTH, weights)
         blocks = EpisodeBlocks(tmp_path / "blocks.json")
         pool = WorkerPool(
@@ -121,6 +130,18 @@ def test_nothing_is_dropped_reordered_or_mixed_and_the_ratio_is_exact(make_loop)
     assert (loop.rows[-1][1]["beta"], loop.rows[-1][1]["num_updates"]) == (0.0, counters.num_updates)
 
 
+def test_of_n_steps_nothing_is_dropped_but_what_still_waits(make_loop):
+    loop = make_loop(partial(CounterEnv, LENGTH), use_per=True, n_step=3)
+    loop.run()
+    counters, status = loop.supervisor.counters, ray.get(loop.server.status.remote())
+    assert (status.num_inserts, status.num_skipped) == (counters.num_steps, 0)
+    assert counters.num_updates == SAMPLES_PER_INSERT * (NUM_STEPS - MIN_SIZE) // BATCH_SIZE
+    waiting = status.num_inserts - status.size
+    assert 0 <= waiting <= NUM_WORKERS * NUM_ENVS * 2
+    for steps in episodes_of(ray.get(loop.server.held.remote(LENGTH)), NUM_WORKERS * NUM_ENVS).values():
+        assert steps == list(range(1, steps[-1] + 1))
+
+
 def test_eviction_leaves_whole_windows_of_the_newest_steps(make_loop):
     loop = make_loop(partial(CounterEnv, LENGTH), capacity=300, use_per=True)
     loop.run()
@@ -128,6 +149,13 @@ def test_eviction_leaves_whole_windows_of_the_newest_steps(make_loop):
     assert len(held) == 300
     for steps in episodes_of(held, NUM_WORKERS * NUM_ENVS).values():
         assert steps == list(range(steps[0], steps[-1] + 1))
+
+
+def test_a_mirror_of_the_frames_gives_the_same_windows_of_an_evicting_buffer(make_loop):
+    loop = make_loop(partial(CounterEnv, LENGTH), capacity=300, use_per=True, n_step=3, mirror="on")
+    loop.run()
+    assert loop.supervisor.counters.num_updates == SAMPLES_PER_INSERT * (NUM_STEPS - MIN_SIZE) // BATCH_SIZE
+    assert len(ray.get(loop.server.held.remote(LENGTH))) == 300
 
 
 def test_a_killed_worker_is_replaced_and_the_run_reaches_its_targets(make_loop, tmp_path, capfd):

@@ -6,14 +6,16 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lapa_ray.replay.sum_tree import SumTree
+from lapa_ray.replay.sum_tree import WIDTH, SumTree
 
+CAPACITIES = st.integers(1, 70) | st.sampled_from([WIDTH**2 - 1, WIDTH**2, WIDTH**2 + 1, 3000])
+"""Of one, two and three levels; a level that is just full, and one that is not."""
 PRIORITIES = st.floats(0, 1000, allow_nan=False).map(lambda value: round(value, 3))
 
 
 @st.composite
 def writes(draw: st.DrawFn) -> tuple[int, list[tuple[int, float]]]:
-    capacity = draw(st.integers(1, 70))
+    capacity = draw(CAPACITIES)
     return capacity, draw(st.lists(st.tuples(st.integers(0, capacity - 1), PRIORITIES), min_size=1, max_size=40))
 
 
@@ -37,7 +39,7 @@ def test_total_get_and_find_equal_brute_force(case: tuple[int, list[tuple[int, f
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.integers(1, 70), st.integers(0, 2**31))
+@given(CAPACITIES, st.integers(0, 2**31))
 def test_writing_many_slots_at_once_equals_one_by_one(capacity: int, seed: int) -> None:
     generator = np.random.default_rng(seed)
     slots = generator.permutation(capacity)[: max(1, capacity // 2)]
@@ -48,3 +50,15 @@ def test_writing_many_slots_at_once_equals_one_by_one(capacity: int, seed: int) 
         one_by_one.set(np.array([slot]), priority)
     np.testing.assert_allclose(at_once.get(np.arange(capacity)), one_by_one.get(np.arange(capacity)))
     np.testing.assert_allclose(at_once.total, one_by_one.total)
+
+
+@settings(max_examples=50, deadline=None)
+@given(CAPACITIES, st.integers(0, 2**31))
+def test_points_at_the_bounds_of_leaves_never_find_an_empty_one(capacity: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    leaves = generator.lognormal(sigma=4, size=capacity) * (generator.random(capacity) < 0.3)
+    leaves[generator.integers(capacity)] = 0.1
+    tree = SumTree(capacity)
+    tree.set_state({"leaves": leaves})
+    bounds = np.append(np.cumsum(leaves), [tree.total, np.nextafter(tree.total, np.inf)])
+    assert np.all(leaves[tree.find(bounds)] > 0)

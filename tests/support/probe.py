@@ -17,22 +17,30 @@ from lapa_ray.replay.chunk import Batch
 from tests.support.counter_env import CounterEnv, read
 
 Spelt = tuple[int, int]
-"""Tag of the episode and number of the step that a transition led to."""
+"""Tag of the episode and number of the step that a transition's action made."""
+GAMMA = 0.5
+"""Discounted sums of the counter environment's rewards are exact with it."""
 
 
 def check_batch(batch: Batch, length: int) -> list[Spelt]:
     """Raise `AssertionError` unless every transition is one that the counter environment can give."""
-    columns = (batch.windows, batch.actions, batch.rewards, batch.terminated)
-    return [check_transition(*row, length) for row in zip(*columns, strict=True)]
+    columns = (np.asarray(batch.windows), batch.actions, batch.rewards, batch.discounts)
+    return [check_transition(*row, length, batch.n_step) for row in zip(*columns, strict=True)]
 
 
-def check_transition(window: np.ndarray, action: int, reward: float, terminated: bool, length: int) -> Spelt:
+def check_transition(
+    window: np.ndarray, action: int, reward: float, discount: float, length: int, n_step: int
+) -> Spelt:
     tags, steps, actions = zip(*(read(frame) for frame in window), strict=True)
-    last = steps[-1]
+    stack = len(window) - n_step
+    first, last = steps[stack], min(steps[stack - 1] + n_step, length)
     assert len(set(tags)) == 1, f"a window of several episodes: {tags}"
-    assert steps == tuple(max(0, last - back) for back in reversed(range(len(window)))), f"out of order: {steps}"
-    assert (actions[-1], last, last == length) == (action, reward, terminated), (actions, steps, action, reward)
-    return tags[0], last
+    expected = [min(max(0, first - stack + index), last) for index in range(len(window))]
+    assert list(steps) == expected, f"out of order: {steps}"
+    earned = sum(GAMMA**index * step for index, step in enumerate(range(first, last + 1)))
+    expected_discount = 0.0 if last == length else GAMMA**n_step
+    assert (actions[stack], earned, expected_discount) == (action, reward, discount), (actions, steps, action, reward)
+    return tags[0], first
 
 
 class ProbeLearner:
@@ -70,7 +78,7 @@ class ProbeServer(ReplayServer):
 
 def _held(store, length: int) -> Iterator[Spelt]:
     for row in zip(*store.gather(np.arange(store.tail, store.head)), strict=True):
-        yield check_transition(*row, length)
+        yield check_transition(*row, length, store.n_step)
 
 
 class Mortality:

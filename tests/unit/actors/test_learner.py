@@ -1,3 +1,4 @@
+import dataclasses
 import shutil
 
 import numpy as np
@@ -26,7 +27,7 @@ def batch(size=4, seed=0, **columns) -> Batch:
         "windows": generator.integers(0, 256, (size, NETWORK.frame_stack + 1, 84, 84), dtype=np.uint8),
         "actions": generator.integers(0, NUM_ACTIONS, size),
         "rewards": generator.normal(size=size).astype(np.float32),
-        "terminated": np.arange(size) % 2 == 1,
+        "discounts": np.where(np.arange(size) % 2 == 1, 0, GAMMA).astype(np.float32),
         "weights": np.linspace(0.25, 1, size, dtype=np.float32),
         "ids": np.arange(size),
     }
@@ -63,7 +64,7 @@ def test_td_errors_are_those_of_double_dqn():
         next_values = target(torch.tensor(given.obs_t)).numpy()
     assert not np.array_equal(best, next_values.argmax(axis=1)), "here double DQN must differ from DQN"
     rows = np.arange(4)
-    targets = given.rewards + GAMMA * ~given.terminated * next_values[rows, best]
+    targets = given.rewards + given.discounts * next_values[rows, best]
     expected = np.abs(targets - values[rows, given.actions])
     np.testing.assert_allclose(td_errors, expected, rtol=1e-4, atol=1e-5)
     huber = np.where(expected <= 1, expected**2 / 2, expected - 0.5)
@@ -74,9 +75,23 @@ def test_td_errors_are_those_of_double_dqn():
     assert metrics["td_error"] == pytest.approx(float(expected.mean()), rel=1e-4)
 
 
+def test_the_next_stack_is_n_steps_later():
+    given = batch(windows=np.random.default_rng(3).integers(0, 256, (4, NETWORK.frame_stack + 3, 84, 84), np.uint8))
+    given = dataclasses.replace(given, n_step=3)
+    one = learner()
+    online, _ = networks_of(one)
+    td_errors, _ = one.update(given)
+    with torch.no_grad():
+        values = online(torch.tensor(given.windows[:, :2])).numpy()
+        next_values = online(torch.tensor(given.windows[:, 3:])).numpy().max(axis=1)
+    targets = given.rewards + given.discounts * next_values
+    expected = np.abs(targets - values[np.arange(4), given.actions])
+    np.testing.assert_allclose(td_errors, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_it_overfits_one_batch():
     one = learner(learning_rate=1e-3, target_update_period_updates=10_000)
-    given = batch(terminated=np.ones(4, dtype=bool))
+    given = batch(discounts=np.zeros(4, dtype=np.float32))
     first, _ = one.update(given)
     for _ in range(150):
         last, _ = one.update(given)
@@ -105,8 +120,8 @@ def test_gradients_are_scaled_to_the_norm():
 
 
 def test_rewards_are_raw_unless_clipping_is_asked_for():
-    ended = np.ones(4, dtype=bool)
-    given = batch(rewards=np.full(4, 50, dtype=np.float32), terminated=ended)
+    ended = np.zeros(4, dtype=np.float32)
+    given = batch(rewards=np.full(4, 50, dtype=np.float32), discounts=ended)
     raw, _ = learner().update(given)
     clipped, _ = learner(clip_rewards=True).update(given)
     np.testing.assert_allclose(raw - clipped, 49, rtol=1e-4)

@@ -49,6 +49,23 @@ def test_new_transitions_get_the_greatest_priority_seen():
     assert np.mean(ids == 2) > 0.99
 
 
+def test_told_td_errors_are_first_priorities_and_raise_the_greatest():
+    sampler = sampler_with([3.0])
+    sampler.hold(0, 4, np.array([0.5, np.nan, 8.0], dtype=np.float32))
+    sampler.hold(0, 5)
+    ids, _ = sampler.sample(20_000, beta=1.0)
+    expected = probabilities([3.0, 0.5, 3.0, 8.0, 8.0])
+    np.testing.assert_allclose(np.bincount(ids, minlength=5) / len(ids), expected, atol=0.01)
+    sampler.check_valid()
+
+
+def test_of_more_told_td_errors_than_fit_the_last_count():
+    sampler = PrioritisedSampler(3, ALPHA, np.random.default_rng(0))
+    sampler.hold(2, 5, np.array([1e6, 1e6, 1.0, 1.0, 1.0], dtype=np.float32))
+    _, weights = sampler.sample(100, beta=1.0)
+    assert weights.min() > 0.9
+
+
 def test_priorities_of_overwritten_transitions_are_dropped():
     sampler = sampler_with([1.0] * 10)
     sampler.hold(3, 13)  # ids 10, 11 and 12 lie where 0, 1 and 2 lay

@@ -10,10 +10,10 @@ from lapa_ray.replay.chunk import Chunk
 from lapa_ray.replay.snapshot import delete_states
 
 
-def server(use_per: bool = True, capacity: int = 40) -> ReplayServer:
-    config = ReplayConfig(capacity=capacity, min_size=5, spare_frames=64)
+def server(use_per: bool = True, capacity: int = 40, n_step: int = 1) -> ReplayServer:
+    config = ReplayConfig(capacity=capacity, min_size=5, spare_frames=64, n_step=n_step)
     return ReplayServer(
-        config, frame_stack=3, use_per=use_per, batch_size=4, num_updates=50, seed=1, max_waiting_steps=1000
+        config, frame_stack=3, use_per=use_per, batch_size=4, num_updates=50, seed=1, max_waiting_steps=1000, gamma=0.9
     )
 
 
@@ -26,7 +26,7 @@ def chunk(stream: int, first: int, count: int = 30) -> Chunk:
 def assert_same_samples(first: ReplayServer, second: ReplayServer) -> None:
     for update in range(5):
         a, b = first.sample(update), second.sample(update)
-        for name in ("windows", "actions", "rewards", "terminated", "weights", "ids"):
+        for name in ("windows", "actions", "rewards", "discounts", "weights", "ids"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         for one, batch in ((first, a), (second, b)):
             one.update_priorities(batch.ids, batch.rewards)
@@ -34,8 +34,9 @@ def assert_same_samples(first: ReplayServer, second: ReplayServer) -> None:
 
 @pytest.mark.parametrize("use_per", [False, True])
 @pytest.mark.parametrize("num_chunks", [1, 4], ids=["partly filled", "wrapped around"])
-def test_a_restored_server_goes_on_alike(tmp_path, use_per, num_chunks):
-    before, after = server(use_per), server(use_per)
+@pytest.mark.parametrize("n_step", [1, 3])
+def test_a_restored_server_goes_on_alike(tmp_path, use_per, num_chunks, n_step):
+    before, after = server(use_per, n_step=n_step), server(use_per, n_step=n_step)
     for index in range(num_chunks):
         before.insert([chunk(0, 30 * index), chunk(1, 1000 + 30 * index)])
     before.sample(0)
@@ -71,6 +72,14 @@ def test_a_snapshot_of_another_capacity_is_refused(tmp_path):
     before.save(tmp_path, "update-7")
     with pytest.raises(LapaError, match="does not fit this replay buffer"):
         server(capacity=40).load(tmp_path, "update-7")
+
+
+def test_a_snapshot_of_another_n_step_is_refused(tmp_path):
+    before = server(n_step=2)
+    before.insert([chunk(0, 0)])
+    before.save(tmp_path, "update-7")
+    with pytest.raises(LapaError, match="does not fit this replay buffer"):
+        server(n_step=3).load(tmp_path, "update-7")
 
 
 def test_deleting_keeps_the_one_named(tmp_path):
