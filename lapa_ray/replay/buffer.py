@@ -92,13 +92,14 @@ def build_replay(
     use_per: bool,
     generator: np.random.Generator,
     shape: tuple[int, ...] = (84, 84),
+    gamma: float = 0.99,
 ) -> ReplayBuffer:
-    """The buffer that `config` describes, uniform or prioritised, drawing from `generator`.
+    """The buffer that `config` describes, uniform or prioritised, drawing from `generator`; γ is `gamma`.
 
     Raises `LapaError` where there is no memory for it.
     """
     try:
-        store = TransitionStore(config.capacity, frame_stack, shape, config.spare_frames)
+        store = TransitionStore(config.capacity, frame_stack, shape, config.spare_frames, gamma)
         sampler = PrioritisedSampler(config.capacity, config.alpha, generator) if use_per else UniformSampler(generator)
     except MemoryError as error:
         raise LapaError(

@@ -37,25 +37,27 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Transitions (obs_tm1, action, reward, terminated, obs_t), whose two stacks share all but one frame.
+    """Transitions (obs_tm1, action, reward, discount, obs_t), whose two stacks share all but n frames.
 
-    windows uint8 [B, k+1, 84, 84], oldest first; actions int64 [B]; rewards float32 [B], raw score; terminated bool
-    [B]; weights float32 [B], importance weights in (0, 1]; ids int64 [B], unique for ever.
+    windows uint8 [B, k+n, …], oldest first; actions int64 [B]; rewards float32 [B], discounted sums of n steps;
+    discounts float32 [B], γ^n, 0 where the episode terminated; weights float32 [B], importance weights in (0, 1]; ids
+    int64 [B], unique for ever.
     """
 
     windows: NDArray[np.uint8]
     actions: NDArray[np.int64]
     rewards: NDArray[np.float32]
-    terminated: NDArray[np.bool_]
+    discounts: NDArray[np.float32]
     weights: NDArray[np.float32]
     ids: NDArray[np.int64]
+    n_step: int = 1
 
     @property
     def obs_tm1(self) -> NDArray[np.uint8]:
-        """Stack before the action, uint8 [B, k, 84, 84]."""
-        return self.windows[:, :-1]
+        """Stack before the action, uint8 [B, k, …]."""
+        return self.windows[:, : -self.n_step]
 
     @property
     def obs_t(self) -> NDArray[np.uint8]:
-        """Stack after it, uint8 [B, k, 84, 84]."""
-        return self.windows[:, 1:]
+        """Stack n steps later, uint8 [B, k, …]."""
+        return self.windows[:, self.n_step :]

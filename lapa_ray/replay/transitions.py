@@ -34,7 +34,12 @@ class TransitionStore:
     """
 
     def __init__(
-        self, capacity: int, frame_stack: int, shape: tuple[int, ...] = (84, 84), spare: int | None = None
+        self,
+        capacity: int,
+        frame_stack: int,
+        shape: tuple[int, ...] = (84, 84),
+        spare: int | None = None,
+        gamma: float = 0.99,
     ) -> None:
         spare = spare_frames(capacity) if spare is None else spare
         if capacity < 1 or frame_stack < 1 or spare < 4 * (frame_stack + 1):
@@ -44,6 +49,7 @@ class TransitionStore:
         self._max_age = spare * 3 // 4
         self.tail = self.head = 0
         self.num_skipped = 0
+        self._gamma = np.float32(gamma)
         self._windows = np.empty((capacity, frame_stack + 1), dtype=np.int64)
         self._actions = np.empty(capacity, dtype=np.int64)
         self._rewards = np.empty(capacity, dtype=np.float32)
@@ -67,13 +73,14 @@ class TransitionStore:
                 self._append(part)
         return sum(chunk.num_steps for chunk in chunks)
 
-    def gather(self, ids: Indices) -> tuple[NDArray[np.uint8], Indices, NDArray[np.float32], NDArray[np.bool_]]:
-        """Windows uint8 [n, k+1, 84, 84], actions, rewards and terminated of held transitions `ids` int64 [n]."""
+    def gather(self, ids: Indices) -> tuple[NDArray[np.uint8], Indices, NDArray[np.float32], NDArray[np.float32]]:
+        """Windows uint8 [n, k+1, 84, 84], actions, rewards and discounts of held transitions `ids` int64 [n]."""
         if ids.size and (ids.min() < self.tail or ids.max() >= self.head):
             raise IndexError(f"transition id outside [{self.tail}, {self.head})")
         slots = ids % self.capacity
         windows = self.frames.gather(self._windows[slots])
-        return windows, self._actions[slots], self._rewards[slots], self._terminated[slots]
+        discounts = np.where(self._terminated[slots], np.float32(0), self._gamma)
+        return windows, self._actions[slots], self._rewards[slots], discounts
 
     def get_state(self) -> dict[str, Any]:
         """Arrays (views, cut to what is filled) and counters."""

@@ -155,6 +155,7 @@ class Training:
             num_updates=config.num_updates,
             seed=config.seed,
             max_waiting_steps=2 * workers.num_workers * workers.envs_per_worker * workers.rollout_steps,
+            gamma=config.learner.gamma,
         )
 
     def _start_learner(self, num_actions: int) -> Any:

@@ -102,7 +102,7 @@ class ReplayMachine(RuleBasedStateMachine):
         for row, transition in enumerate(batch.ids):
             window, action, reward, terminated = self.truth[int(transition)]
             np.testing.assert_array_equal(batch.windows[row], np.stack([_picture(number) for number, _ in window]))
-            assert (batch.actions[row], batch.rewards[row], batch.terminated[row]) == (action, reward, terminated)
+            assert (batch.actions[row], batch.rewards[row], batch.discounts[row] == 0) == (action, reward, terminated)
 
     @rule(ids=st.lists(st.integers(0, 200), max_size=8, unique=True), error=st.floats(0, 100))
     def update(self, ids: list[int], error: float) -> None:

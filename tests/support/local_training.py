@@ -58,6 +58,7 @@ class LocalTraining:
             num_updates=int(replay.samples_per_insert * (num_steps - replay.min_size)) // learner.batch_size,
             seed=seed,
             max_waiting_steps=num_envs * rollout_steps,
+            gamma=learner.gamma,
         )
         actions = make_env().num_actions
         self.learner = Learner(actions, network, learner, ONE_THREAD, seed, LocalSource(self.server))

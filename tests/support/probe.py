@@ -22,7 +22,7 @@ Spelt = tuple[int, int]
 
 def check_batch(batch: Batch, length: int) -> list[Spelt]:
     """Raise `AssertionError` unless every transition is one that the counter environment can give."""
-    columns = (batch.windows, batch.actions, batch.rewards, batch.terminated)
+    columns = (batch.windows, batch.actions, batch.rewards, batch.discounts == 0)
     return [check_transition(*row, length) for row in zip(*columns, strict=True)]
 
 
@@ -69,7 +69,8 @@ class ProbeServer(ReplayServer):
 
 
 def _held(store, length: int) -> Iterator[Spelt]:
-    for row in zip(*store.gather(np.arange(store.tail, store.head)), strict=True):
+    windows, actions, rewards, discounts = store.gather(np.arange(store.tail, store.head))
+    for row in zip(windows, actions, rewards, discounts == 0, strict=True):
         yield check_transition(*row, length)
 
 
