@@ -27,6 +27,7 @@ from lapa_ray.actors.stopwatch import Stopwatch
 from lapa_ray.core.config import Config, Device, Fraction
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import seed_for
+from lapa_ray.models.bfloat16 import require_bfloat16
 from lapa_ray.models.checkpoint import load_checkpoint, on_cpu
 from lapa_ray.models.device import check_compiler, resolve_device
 from lapa_ray.models.dqn_update import DqnUpdate, UpdateSettings
@@ -96,6 +97,8 @@ class LearnerResources(Config):
             raise LapaError(f"--resources.cuda_graph: needs CUDA, and the learner runs on {device.type}; leave it out.")
         if self.compile:
             check_compiler()
+        if self.precision == "bfloat16":
+            require_bfloat16(device)
         if device.type == "cuda":
             torch.backends.cudnn.benchmark = True  # shapes never change: the fastest kernels are worth looking for
         return device

@@ -6,7 +6,9 @@ on a CPU it is one copy within memory.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,31 +20,30 @@ from lapa_ray.replay.chunk import Batch
 
 NUM_SLOTS = 2
 """Pinned buffers on CUDA: one may be read by the copy engine while the next is filled."""
-ALIGNMENT = 8
+ALIGNMENT = 16
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where the columns of a batch lie in one run of bytes: the windows, padded, then the others."""
+    """Where the columns of a batch lie in one run of bytes: the small ones, padded, then the windows, if sent along."""
 
-    shape: tuple[int, ...]
-    n_step: int
+    size: int
+    windows: tuple[int, ...]
 
     @property
     def num_bytes(self) -> int:
-        return self._end_of_windows + 20 * self.shape[0]
+        return self._start_of_windows + math.prod(self.windows)
 
     @property
-    def _end_of_windows(self) -> int:
-        return -(-int(np.prod(self.shape)) // ALIGNMENT) * ALIGNMENT
+    def _start_of_windows(self) -> int:
+        return -(-20 * self.size // ALIGNMENT) * ALIGNMENT
 
-    def transitions(self, flat: Tensor) -> Transitions:
-        """Views of `flat` uint8 [num_bytes]."""
-        size, end = self.shape[0], self._end_of_windows
-        windows = flat[: int(np.prod(self.shape))].view(self.shape)
-        actions = flat[end : end + 8 * size].view(torch.int64)
-        rewards, discounts, weights = flat[end + 8 * size :].view(torch.float32).view(3, size)
-        return Transitions(windows, actions, rewards, discounts, weights, self.n_step)
+    def columns(self, flat: Tensor) -> tuple[Tensor, ...]:
+        """Views of `flat` uint8 [num_bytes]: actions, rewards, discounts, weights, windows."""
+        size, start = self.size, self._start_of_windows
+        actions = flat[: 8 * size].view(torch.int64)
+        rewards, discounts, weights = flat[8 * size : 20 * size].view(torch.float32).view(3, size)
+        return actions, rewards, discounts, weights, flat[start:].view(self.windows)
 
 
 class _Slot:
@@ -51,15 +52,14 @@ class _Slot:
     def __init__(self, layout: _Layout, *, pinned: bool) -> None:
         self.layout = layout
         self.buffer = torch.empty(layout.num_bytes, dtype=torch.uint8, pin_memory=pinned)
-        self.transitions = layout.transitions(self.buffer)
+        self.columns = layout.columns(self.buffer)
         self.copied: torch.cuda.Event | None = None
 
-    def fill(self, batch: Batch) -> None:
-        """Copy `batch` in, once what was there has left."""
+    def fill(self, columns: tuple[NDArray[Any], ...]) -> None:
+        """Copy `columns` in, once what was there has left."""
         if self.copied is not None:
             self.copied.synchronize()
-        columns = (batch.windows, batch.actions, batch.rewards, batch.discounts, batch.weights)
-        for place, column in zip(self.transitions.columns, columns, strict=True):
+        for place, column in zip(self.columns, columns, strict=False):
             place.numpy()[...] = column
 
 
@@ -74,12 +74,20 @@ class Staging:
         self._stream = torch.cuda.Stream(device) if self._is_cuda else None
 
     def send(self, batch: Batch) -> Transitions:
-        """`batch` on the device; on a CPU until the next one is sent."""
-        slot = self._next_slot(_Layout(batch.windows.shape, batch.n_step))
-        slot.fill(batch)
-        if self._device.type == "cpu":
-            return slot.transitions
-        return slot.layout.transitions(self._copied(slot))
+        """`batch` on the device; on a CPU until the next one is sent. Windows that are a tensor are there already."""
+        windows: NDArray[np.uint8] | Tensor = batch.windows
+        columns: tuple[NDArray[Any], ...] = (batch.actions, batch.rewards, batch.discounts, batch.weights)
+        if isinstance(windows, Tensor):
+            actions, rewards, discounts, weights, _ = self._sent(columns, _Layout(len(columns[0]), (0,)))
+            return Transitions(windows, actions, rewards, discounts, weights, batch.n_step)
+        layout = _Layout(len(windows), windows.shape)
+        actions, rewards, discounts, weights, sent = self._sent((*columns, windows), layout)
+        return Transitions(sent, actions, rewards, discounts, weights, batch.n_step)
+
+    def _sent(self, columns: tuple[NDArray[Any], ...], layout: _Layout) -> tuple[Tensor, ...]:
+        slot = self._next_slot(layout)
+        slot.fill(columns)
+        return slot.columns if self._device.type == "cpu" else layout.columns(self._copied(slot))
 
     def _next_slot(self, layout: _Layout) -> _Slot:
         if not self._slots or self._slots[0].layout != layout:

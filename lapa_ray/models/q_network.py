@@ -97,7 +97,7 @@ class QNetwork(nn.Module):
         """Best action of each stack, int64 [B]."""
         return self(obs).argmax(dim=1)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def penultimate(self, obs: Tensor) -> Tensor:
         """What the last layer sees, float32 [B, H]: hidden units; of two streams both; of quantiles the mean."""
         features = self.features(self._scaled(obs))
