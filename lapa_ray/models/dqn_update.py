@@ -112,10 +112,9 @@ class DqnUpdate:
 
     def _load_optimizer(self, state: dict[str, Any]) -> None:
         """Take over moments and counts; how Adam computes is this machine's matter, not that of the one that saved."""
-        kept = [{name: group[name] for name in ("fused", "capturable")} for group in self._optimizer.param_groups]
-        self._optimizer.load_state_dict(state)
-        for group, own in zip(self._optimizer.param_groups, kept, strict=True):
-            group.update(own)
+        own = [{name: group[name] for name in ("fused", "capturable")} for group in self._optimizer.param_groups]
+        groups = [group | kept for group, kept in zip(state["param_groups"], own, strict=True)]
+        self._optimizer.load_state_dict(state | {"param_groups": groups})
 
     def _runner(self) -> Callable[[Transitions], Tensor]:
         """The update, or its recording, which is made anew where Adam's state has moved."""
