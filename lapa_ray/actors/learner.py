@@ -1,33 +1,37 @@
 """The learner: batches in, weights and TD errors out. Double DQN (van Hasselt et al. 2016). A plain class.
 
 It knows neither workers nor the limiter: it is told how many updates to make, and a `BatchSource` has the batches.
+What an update is stands in `models.dqn_update`; here is what goes in and out, and that the host never waits for a GPU
+but to hear TD errors one update late, and metrics once a report.
 """
 
 from __future__ import annotations
 
 import math
 import os
-import shutil
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import ray
 import torch
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
-from torch import Tensor
 
 from lapa_ray.actors.policy import to_weights
+from lapa_ray.actors.staging import HostCopy, Staging
+from lapa_ray.actors.stopwatch import Stopwatch
 from lapa_ray.core.config import Config, Device, Fraction
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import seed_for
-from lapa_ray.models.checkpoint import load_checkpoint, load_weights
-from lapa_ray.models.device import resolve_device
-from lapa_ray.models.q_network import QNetwork, QNetworkConfig
+from lapa_ray.models.checkpoint import load_checkpoint, on_cpu
+from lapa_ray.models.device import check_compiler, resolve_device
+from lapa_ray.models.dqn_update import DqnUpdate, UpdateSettings
+from lapa_ray.models.q_network import OBS_SHAPE, ObsShape, QNetwork, QNetworkConfig
+from lapa_ray.models.td_loss import LossRule
 from lapa_ray.replay.chunk import Batch
 
 
@@ -46,6 +50,20 @@ class LearnerConfig(Config):
     """Gradients are scaled down to this l2 norm."""
     clip_rewards: bool = False
     """Learn from rewards clipped to [−1, 1] (Mnih et al. 2015); the source learns from raw scores."""
+    munchausen: bool = False
+    """Add the clipped log-policy to the reward, and value the next state softly (Vieillard et al. 2020)."""
+    value_rescaling: bool = False
+    """Learn values squashed by h(x) = sign(x)(√(|x| + 1) − 1) + 0.001 x instead of plain ones (Pohlen et al. 2018)."""
+
+    def rule(self, network: QNetworkConfig) -> LossRule:
+        """The loss of these settings for `network`."""
+        is_quantile = network.head == "quantile"
+        return LossRule(
+            munchausen=self.munchausen,
+            value_rescaling=self.value_rescaling,
+            num_quantiles=network.num_quantiles if is_quantile else None,
+            num_target_quantiles=network.num_target_quantiles if is_quantile else None,
+        )
 
 
 class LearnerResources(Config):
@@ -57,8 +75,12 @@ class LearnerResources(Config):
     """auto is CUDA, else MPS, else CPU."""
     mirror: Literal["auto", "on", "off"] = "auto"
     """Keep all replay frames on the learner's device, so that each is sent once (7.2 GB a million); auto: on a GPU."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: faster passes on most machines, by autocast; weights, loss and Adam stay float32."""
     compile: bool = False
     """Run the networks through torch.compile (a minute's start)."""
+    cuda_graph: bool = False
+    """CUDA only: record the update once and replay it, for small batches, where launching costs more than computing."""
     num_threads: PositiveInt | None = None
     """CPU threads of an update; if not given, the cores that the workers leave, at least 1."""
     num_cpus: float = Field(0.5, gt=0)
@@ -68,6 +90,17 @@ class LearnerResources(Config):
         """The same with `num_threads` settled: the cores of this machine that `num_workers` leave."""
         left = max(1, (os.cpu_count() or 1) - num_workers)
         return self.model_copy(update={"num_threads": self.num_threads or left})
+
+    def usable_device(self) -> torch.device:
+        """The device, set up. Raises `LapaError` where there is none that can do what is asked of it."""
+        device = resolve_device(self.device)
+        if self.cuda_graph and device.type != "cuda":
+            raise LapaError(f"--resources.cuda_graph: needs CUDA, and the learner runs on {device.type}; leave it out.")
+        if self.compile:
+            check_compiler()
+        if device.type == "cuda":
+            torch.backends.cudnn.benchmark = True  # shapes never change: the fastest kernels are worth looking for
+        return device
 
 
 class BatchSource(Protocol):
@@ -82,14 +115,32 @@ class BatchSource(Protocol):
 
 @dataclass(frozen=True)
 class LearnerReport:
-    """How far the learner is, and the means of what it measured since the last report."""
+    """How far the learner is, the means of what it measured since the last report, and where its time went.
+
+    `seconds`: host time by part since the last report: waiting (for batches), staging, updating, telling. Updating is
+    all of forward, backward and Adam on a CPU; on a GPU it is the launching, which the GPU follows in its own time.
+    """
 
     num_updates: int
     metrics: dict[str, float]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Made:
+    """An update made, whose TD errors are on their way."""
+
+    number: int
+    ids: NDArray[np.int64]
+    td_errors: HostCopy
 
 
 class Learner:
-    """Trains a Q-network."""
+    """Trains a Q-network.
+
+    An update whose TD errors, or a report whose loss or gradient, are no numbers ends it: from then on it gives out
+    neither weights nor a state, so what is saved is from before.
+    """
 
     def __init__(
         self,
@@ -99,62 +150,41 @@ class Learner:
         resources: LearnerResources,
         seed: int,
         source: BatchSource,
+        obs_shape: ObsShape = OBS_SHAPE,
     ) -> None:
         torch.set_num_threads(resources.num_threads or 1)
         torch.manual_seed(seed_for(seed, "network"))
         self._config, self._source = config, source
-        self._device = resolve_device(resources.device)
-        self._network = QNetwork(num_actions, network).to(self._device)
-        self._target = QNetwork(num_actions, network).to(self._device).eval()
-        self._target.load_state_dict(self._network.state_dict())
-        self._optimizer = torch.optim.Adam(
-            self._network.parameters(), lr=config.learning_rate, fused=self._device.type != "mps"
-        )
-        if resources.compile:
-            _check_compiler()
-        self._online_values: Any = torch.compile(self._network) if resources.compile else self._network
-        self._target_values: Any = torch.compile(self._target) if resources.compile else self._target
-        self._staging: Tensor | None = None
+        self._device = resources.usable_device()
+        online, target = (QNetwork(num_actions, network, obs_shape).to(self._device) for _ in range(2))
+        self._update = DqnUpdate(online, target, config.rule(network), _settings(config, resources))
+        self._staging, self._watch = Staging(self._device), Stopwatch()
+        self._fault: str | None = None
         self.num_updates = 0
 
     def train(self, num_updates: int) -> LearnerReport:
         """Make `num_updates` updates. Raises `LapaError` if the loss is not a number."""
-        sums: dict[str, float] = {}
-        for batch in self._source.batches(self.num_updates, num_updates):
-            td_errors, metrics = self.update(batch)
-            self._source.give_td_errors(batch.ids, td_errors)
-            sums = {name: sums.get(name, 0.0) + value for name, value in metrics.items()}
-        return LearnerReport(self.num_updates, {name: value / num_updates for name, value in sums.items()})
+        self._check_sound()
+        first, under_way = self.num_updates, deque[_Made]()
+        lag = 1 if self._device.type == "cuda" else 0
+        for batch in self._watch.each("waiting", self._source.batches(first, num_updates)):
+            under_way.append(self._launch(batch))
+            while len(under_way) > lag:
+                self._tell(under_way.popleft())
+        while under_way:
+            self._tell(under_way.popleft())
+        return LearnerReport(self.num_updates, self._take_means(first), self._watch.take())
 
     def update(self, batch: Batch) -> tuple[NDArray[np.float32], dict[str, float]]:
-        """One update; returns |TD errors| float32 [B] and what was measured."""
-        windows = self._staged(batch.windows)
-        actions, rewards, discounts, weights = (
-            torch.tensor(column).to(self._device)
-            for column in (batch.actions, batch.rewards, batch.discounts, batch.weights)
-        )
-        targets = self._targets(windows[:, batch.n_step :], rewards, discounts)
-        values = self._online_values(windows[:, : -batch.n_step])
-        chosen = values.gather(1, actions[:, None]).squeeze(1)
-        loss = (weights * F.huber_loss(chosen, targets, reduction="none")).mean()
-        self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self._network.parameters(), self._config.max_gradient_norm)
-        td_errors = (targets - chosen).detach().abs()
-        metrics = _measure(loss, values, td_errors, norm)
-        if not math.isfinite(metrics["loss"]):
-            raise LapaError(
-                f"update {self.num_updates}: the loss is {metrics['loss']}; try a lower --learner.learning_rate."
-            )
-        self._optimizer.step()
-        self.num_updates += 1
-        if self.num_updates % self._config.target_update_period_updates == 0:
-            self._target.load_state_dict(self._network.state_dict())
-        return td_errors.float().cpu().numpy(), metrics
+        """One update, waited for; returns |TD errors| float32 [B] and what was measured. Raises like `train`."""
+        self._check_sound()
+        made = self._launch(batch)
+        return self._arrived(made), self._take_means(made.number)
 
     def weights(self) -> dict[str, NDArray[np.float32]]:
         """Weights as workers take them."""
-        return to_weights(self._network)
+        self._check_sound()
+        return to_weights(self._update.network)
 
     def load(self, path: Path) -> dict[str, Any]:
         """Take over the `learner` part of a checkpoint; returns the other parts.
@@ -167,65 +197,62 @@ class Learner:
 
     def get_state(self) -> dict[str, Any]:
         """Everything that the next update depends on, but the buffer; tensors on the CPU."""
-        state = {
-            "network": self._network.state_dict(),
-            "target": self._target.state_dict(),
-            "optimizer": self._optimizer.state_dict(),
-            "torch_rng": torch.get_rng_state(),
-            "num_updates": self.num_updates,
-        }
-        return _on_cpu(state)
+        self._check_sound()
+        return on_cpu(self._update.get_state() | {"num_updates": self.num_updates})
 
     def set_state(self, state: dict[str, Any], path: Path = Path("the state")) -> None:
         """Take over a state, which `path` names in a `LapaError` if it does not fit."""
-        load_weights(self._network, state["network"], path)
-        load_weights(self._target, state["target"], path)
-        self._optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["torch_rng"])
-        self.num_updates = int(state["num_updates"])
+        self._update.set_state(state, path)
+        self.num_updates, self._fault = int(state["num_updates"]), None
 
-    def _staged(self, windows: NDArray[np.uint8] | Tensor) -> Tensor:
-        """`windows` on the device; by way of pinned memory where that lets the copy overlap the computation."""
-        if isinstance(windows, Tensor):  # from a mirror, which is on the device
-            return windows
-        if self._staging is None or self._staging.shape != windows.shape:
-            self._staging = torch.empty(windows.shape, dtype=torch.uint8, pin_memory=self._device.type == "cuda")
-        self._staging.numpy()[...] = windows
-        return self._staging.to(self._device, non_blocking=True)
+    def _launch(self, batch: Batch) -> _Made:
+        """Set off one update."""
+        with self._watch.part("staging"):
+            given = self._staging.send(batch)
+        with self._watch.part("updating"):
+            made = _Made(self.num_updates, batch.ids, HostCopy(self._update(given)))
+            self.num_updates += 1
+            if self.num_updates % self._config.target_update_period_updates == 0:
+                self._update.copy_to_target()
+        return made
 
-    @torch.no_grad()
-    def _targets(self, obs_t: Tensor, rewards: Tensor, discounts: Tensor) -> Tensor:
-        """The online network chooses the next action, the target network values it."""
-        if self._config.clip_rewards:
-            rewards = rewards.clamp(-1, 1)
-        best = self._online_values(obs_t).argmax(dim=1, keepdim=True)
-        next_values = self._target_values(obs_t).gather(1, best).squeeze(1)
-        return rewards + discounts * next_values
+    def _tell(self, made: _Made) -> None:
+        with self._watch.part("telling"):
+            self._source.give_td_errors(made.ids, self._arrived(made))
+
+    def _arrived(self, made: _Made) -> NDArray[np.float32]:
+        """TD errors, waited for. Where one is no number, neither is the loss."""
+        td_errors = made.td_errors.wait()
+        if not np.isfinite(td_errors).all():
+            self._fail(f"update {made.number}: the loss is {np.nan if np.isnan(td_errors).any() else np.inf}")
+        return td_errors
+
+    def _take_means(self, first: int) -> dict[str, float]:
+        """Means of the metrics over the updates from `first` on."""
+        last = self.num_updates - 1
+        means = {name: value / (last - first + 1) for name, value in self._update.take_sums().items()}
+        for name in ("loss", "gradient_norm"):
+            if not math.isfinite(means[name]):
+                self._fail(f"updates {first} to {last}: the mean {name} is {means[name]}")
+        return means
+
+    def _fail(self, what: str) -> None:
+        self._fault = f"{what}; try a lower --learner.learning_rate."
+        self._check_sound()
+
+    def _check_sound(self) -> None:
+        if self._fault is not None:
+            raise LapaError(self._fault)
 
 
-def _measure(loss: Tensor, values: Tensor, td_errors: Tensor, norm: Tensor) -> dict[str, float]:
-    """One transfer for all: each `float()` of a tensor on a GPU would wait for it."""
-    values = values.detach()
-    packed = torch.stack(
-        [loss.detach(), values.mean(), values.var(correction=0), values.max(), td_errors.mean(), norm]
-    ).tolist()
-    names = ("loss", "mean_q", "variance_q", "max_q", "td_error", "gradient_norm")
-    return dict(zip(names, packed, strict=True))
-
-
-def _check_compiler() -> None:
-    """Raise `LapaError` where torch.compile would fail at the first update."""
-    compilers = [os.environ.get("CXX", "c++"), "c++", "g++", "clang++"]
-    if not any(shutil.which(compiler) for compiler in compilers):
-        raise LapaError("--resources.compile: torch.compile needs a C++ compiler; install one, or leave it out.")
-
-
-def _on_cpu(value: Any) -> Any:
-    if isinstance(value, Tensor):
-        return value.detach().cpu().clone()
-    if isinstance(value, dict):
-        return {key: _on_cpu(item) for key, item in value.items()}
-    return [_on_cpu(item) for item in value] if isinstance(value, list) else value
+def _settings(config: LearnerConfig, resources: LearnerResources) -> UpdateSettings:
+    return UpdateSettings(
+        learning_rate=config.learning_rate,
+        max_gradient_norm=config.max_gradient_norm,
+        is_bfloat16=resources.precision == "bfloat16",
+        is_compiled=resources.compile,
+        is_graphed=resources.cuda_graph,
+    )
 
 
 class ServerSource:
@@ -239,11 +266,6 @@ class ServerSource:
         """Exactly `count` batches; none is asked for in vain, since each counts as sampled."""
         yield from self._answers(self._server.sample, num_updates_done, count)
 
-    def give_td_errors(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
-        """Tell the server, without waiting."""
-        if self._wants_td_errors:
-            self._server.update_priorities.remote(ids, td_errors)
-
     @staticmethod
     def _answers(method: Any, num_updates_done: int, count: int) -> Iterator[Any]:
         """What the server's `method` answers for each of `count` updates, in order."""
@@ -252,6 +274,11 @@ class ServerSource:
             if index < count:
                 asked.append(method.remote(num_updates_done + index))
             yield ray.get(asked.pop(0))
+
+    def give_td_errors(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
+        """Tell the server, without waiting."""
+        if self._wants_td_errors:
+            self._server.update_priorities.remote(ids, td_errors)
 
 
 LearnerActor = ray.remote(Learner)

@@ -136,9 +136,10 @@ class RolloutWorker:
     ) -> None:
         """`blocks`: one block of episode ids an environment; `frames_folder`: where gameplay goes, if anywhere."""
         torch.set_num_threads(1)
+        torch.manual_seed(seed_for(seed, "noise", *blocks))
         envs = [make_env() for _ in blocks]
         self._send = send
-        self._policy = EpsilonGreedy(QNetwork(envs[0].num_actions, network), envs[0].num_actions)
+        self._policy = EpsilonGreedy(QNetwork(envs[0].num_actions, network), envs[0].num_actions, explores=True)
         self._runners = [
             EnvRunner(env, block, network.frame_stack, seed, _writer(frames_folder, env, block))
             for env, block in zip(envs, blocks, strict=True)

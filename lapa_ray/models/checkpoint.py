@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import replacing
@@ -45,3 +45,12 @@ def load_weights(module: nn.Module, weights: dict[str, Any], path: Path) -> None
                 f"{expected.get(name, 'nothing')} is expected); give the config that it was trained with."
             )
     module.load_state_dict(weights)
+
+
+def on_cpu(state: Any) -> Any:
+    """`state` with copies of its tensors on the CPU."""
+    if isinstance(state, Tensor):
+        return state.detach().cpu().clone()
+    if isinstance(state, dict):
+        return {key: on_cpu(item) for key, item in state.items()}
+    return [on_cpu(item) for item in state] if isinstance(state, list) else state

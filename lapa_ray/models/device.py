@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 
 import torch
 
@@ -26,3 +27,10 @@ def resolve_device(name: Device, option: str = "--resources.device") -> torch.de
     if not present[name]:
         raise LapaError(f"{option} {name}: this machine has none that PyTorch can use; give auto or cpu.")
     return torch.device(name)
+
+
+def check_compiler() -> None:
+    """Raise `LapaError` where torch.compile would fail at the first update."""
+    compilers = [os.environ.get("CXX", "c++"), "c++", "g++", "clang++"]
+    if not any(shutil.which(compiler) for compiler in compilers):
+        raise LapaError("--resources.compile: torch.compile needs a C++ compiler; install one, or leave it out.")

@@ -164,7 +164,7 @@ def _check_game(config: RecordConfig, agent: Artefact | None, network: QNetwork 
     if agent is None or network is None:
         return
     game = agent.manifest.figures.get("game")
-    if game != config.env.game or network.head.out_features != num_actions:
+    if game != config.env.game or network.num_actions != num_actions:
         raise LapaError(
             f"--agent {agent.path}: trained on {game} ({network.head.out_features} actions), but --env.game is "
             f"{config.env.game} ({num_actions} actions); give the game that it was trained on."

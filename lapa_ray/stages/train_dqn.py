@@ -10,7 +10,6 @@ from lapa_ray.core.metric_log import MetricLog, forget_rows_after
 from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.envs.atari_env import AtariEnv
-from lapa_ray.models.device import resolve_device
 from lapa_ray.stages.dqn_training import TrainDqnConfig, Training, checkpoints_of, require_room
 
 GAMEPLAY = "gameplay"
@@ -53,7 +52,7 @@ def run(config: TrainDqnConfig) -> Artefact:
 def _check(config: TrainDqnConfig) -> int:
     """Refuse what cannot work before anything is written; returns the game's number of actions."""
     if cluster_address() is None:
-        resolve_device(config.resources.device)
+        config.resources.usable_device()
     if config.replay.min_size > config.replay.capacity:
         raise LapaError(
             f"--replay.min_size {config.replay.min_size}: larger than --replay.capacity {config.replay.capacity}."

@@ -243,6 +243,7 @@ def test_a_game_that_does_not_exist(refused, tmp_path):
         (["--num_steps=10"], "--num_steps 10: ends before the first update (--replay.min_size 50000)"),
         (["--replay.beta_start=0.9", "--replay.beta_end=0.4"], "beta_start: should be at most beta_end (0.4); got 0.9"),
         (["--replay.n_step=60", "--replay.capacity=50"], "n_step: should be at most capacity (50); got 60"),
+        (["--resources.device=cpu", "--resources.cuda_graph=true"], "--resources.cuda_graph: needs CUDA, and the"),
     ],
 )
 def test_options_that_contradict_each_other(refused, tmp_path, options, expected):

@@ -8,20 +8,21 @@ from lapa_ray.core.frames import NO_ACTION, RAM_BYTES, GameInfo, StepFrames
 from lapa_ray.envs.environment import Step
 
 SIZE = 5
-BLOCK = 16
 NUM_ACTIONS = 3
 
 
 class CatchEnv:
     """Left, stay or right; the ball needs four steps to the paddle's row, +1 if it is caught, −1 if not."""
 
-    def __init__(self) -> None:
+    def __init__(self, obs_shape: tuple[int, ...] = (84, 84)) -> None:
+        """`obs_shape`: (size, size) grey or (size, size, 3), where the ball is red and the paddle green."""
+        self._obs_shape = obs_shape
         self.info = GameInfo(
             game="Catch",
             palette=np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1),
             action_meanings=("LEFT", "NOOP", "RIGHT"),
-            height=84,
-            width=84,
+            height=obs_shape[0],
+            width=obs_shape[1],
             frame_skip=1,
             sticky_probability=0.0,
             emulator="catch 1",
@@ -45,9 +46,10 @@ class CatchEnv:
         return self._result(action, reward)
 
     def _result(self, action: int, reward: float) -> Step:
-        obs = np.zeros((84, 84), dtype=np.uint8)
-        for row, column, grey in ((self._row, self._ball, 255), (SIZE - 1, self._paddle, 128)):
-            obs[row * BLOCK : (row + 1) * BLOCK, column * BLOCK : (column + 1) * BLOCK] = grey
+        obs, block = np.zeros(self._obs_shape, dtype=np.uint8), self._obs_shape[0] // SIZE
+        ball, paddle = (255, 128) if obs.ndim == 2 else ((255, 0, 0), (0, 255, 0))
+        for row, column, colour in ((self._row, self._ball, ball), (SIZE - 1, self._paddle, paddle)):
+            obs[row * block : (row + 1) * block, column * block : (column + 1) * block] = colour
         frames = StepFrames(
             obs[None].copy(),
             np.zeros((1, RAM_BYTES), dtype=np.uint8),

@@ -1,9 +1,11 @@
 import dataclasses
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 
 from lapa_ray.actors.learner import Learner, LearnerConfig, LearnerResources
 from lapa_ray.core.errors import LapaError
@@ -16,9 +18,20 @@ NUM_ACTIONS = 3
 GAMMA = 0.9
 
 
-def learner(network=NETWORK, source=None, seed=0, **fields) -> Learner:
+ONE_THREAD = LearnerResources(device="cpu", num_threads=1)
+SWITCHES = {
+    "dueling": {"network": {"dueling": True}},
+    "noisy": {"network": {"noisy": True}},
+    "impala": {"network": {"torso": "impala_light", "impala_channels": (4, 4, 4)}},
+    "quantile": {"network": {"head": "quantile", "num_quantiles": 4, "num_target_quantiles": 4}},
+    "munchausen": {"learner": {"munchausen": True}},
+    "value_rescaling": {"learner": {"value_rescaling": True}},
+}
+
+
+def learner(network=NETWORK, source=None, seed=0, resources=ONE_THREAD, obs_shape=(84, 84), **fields) -> Learner:
     config = LearnerConfig(gamma=GAMMA, batch_size=4, **fields)
-    return Learner(NUM_ACTIONS, network, config, LearnerResources(device="cpu", num_threads=1), seed, source)
+    return Learner(NUM_ACTIONS, network, config, resources, seed, source, obs_shape)
 
 
 def batch(size=4, seed=0, **columns) -> Batch:
@@ -111,20 +124,12 @@ def test_the_target_network_is_copied_every_period():
 def test_gradients_are_scaled_to_the_norm():
     """Plain gradient descent shows what Adam hides: the step is the clipped gradient."""
     one = learner(max_gradient_norm=0.01)
-    one._optimizer = torch.optim.SGD(one._network.parameters(), lr=1.0)
+    one._update._optimizer = torch.optim.SGD(one._update.network.parameters(), lr=1.0)
     before = one.weights()
     _, metrics = one.update(batch(rewards=np.full(4, 50, dtype=np.float32)))
     moved = np.sqrt(sum(np.sum((one.weights()[name] - value) ** 2) for name, value in before.items()))
     assert metrics["gradient_norm"] > 0.1
     assert moved == pytest.approx(0.01, rel=1e-2)
-
-
-def test_rewards_are_raw_unless_clipping_is_asked_for():
-    ended = np.zeros(4, dtype=np.float32)
-    given = batch(rewards=np.full(4, 50, dtype=np.float32), discounts=ended)
-    raw, _ = learner().update(given)
-    clipped, _ = learner(clip_rewards=True).update(given)
-    np.testing.assert_allclose(raw - clipped, 49, rtol=1e-4)
 
 
 def test_a_state_goes_on_alike(tmp_path):
@@ -144,24 +149,54 @@ def test_a_checkpoint_of_another_shape_is_named(tmp_path):
         learner().load(tmp_path / "wide.pth")
 
 
+class Source:
+    """Made batches, `bad` of which has a reward that is no number; remembers what it was asked and told."""
+
+    def __init__(self, bad: int | None = None) -> None:
+        self.asked, self.told, self._bad = [], [], bad
+
+    def batches(self, num_updates_done, count):
+        for index in range(count):
+            self.asked.append(num_updates_done + index)
+            given = batch(seed=index, ids=np.arange(4) + 10 * index)
+            if self.asked[-1] == self._bad:
+                given.rewards[2] = np.nan
+            yield given
+
+    def give_td_errors(self, ids, td_errors):
+        self.told.append((ids.tolist(), td_errors.shape))
+
+
 def test_a_loss_that_is_no_number_ends_the_run_by_name():
     with pytest.raises(LapaError, match=r"update 0: the loss is nan; try a lower --learner.learning_rate"):
         learner().update(batch(rewards=np.full(4, np.nan, dtype=np.float32)))
 
 
+def test_what_a_bad_number_has_touched_is_never_given_out():
+    """Neither to the replay, nor to workers, nor to a checkpoint; the last state goes on."""
+    source = Source(bad=4)
+    one = learner(source=source)
+    one.train(3)
+    saved = one.get_state()
+    with pytest.raises(LapaError, match="update 4: the loss is nan"):
+        one.train(3)
+    assert [ids[0] for ids, _ in source.told] == [0, 10, 20, 0], "updates 0 to 3, of two calls"
+    for give in (one.weights, one.get_state, lambda: one.train(1), lambda: one.update(batch())):
+        with pytest.raises(LapaError, match="update 4: the loss is nan"):
+            give()
+    one.set_state(saved)
+    source._bad = None
+    assert one.train(2).num_updates == 5
+    assert all(np.isfinite(value).all() for value in one.weights().values())
+
+
+def test_a_gradient_that_is_no_number_is_named_at_the_report():
+    """TD errors are finite here; weights of the batch that are not make the loss and its gradient so."""
+    with pytest.raises(LapaError, match=r"updates 0 to 0: the mean loss is inf; try a lower"):
+        learner().update(batch(weights=np.full(4, np.inf, dtype=np.float32)))
+
+
 def test_train_makes_just_the_updates_that_it_was_granted():
-    class Source:
-        def __init__(self) -> None:
-            self.asked, self.told = [], []
-
-        def batches(self, num_updates_done, count):
-            for index in range(count):
-                self.asked.append(num_updates_done + index)
-                yield batch(seed=index, ids=np.arange(4) + 10 * index)
-
-        def give_td_errors(self, ids, td_errors):
-            self.told.append((ids.tolist(), td_errors.shape))
-
     source = Source()
     one = learner(source=source)
     one.train(2)
@@ -170,27 +205,124 @@ def test_train_makes_just_the_updates_that_it_was_granted():
     assert source.told[-1] == ([20, 21, 22, 23], (4,))
     assert report.num_updates == one.num_updates == 5
     assert report.metrics["td_error"] > 0
+    assert set(report.seconds) == {"waiting", "staging", "updating", "telling"}
+
+
+def test_metrics_of_a_report_are_means_over_its_updates():
+    """Those that single updates tell, of a learner that sees the same batches."""
+    alone = learner()
+    told = [alone.update(batch(seed=index, ids=np.arange(4)))[1] for index in range(3)]
+    report = learner(source=Source()).train(3)
+    for name, value in report.metrics.items():
+        assert value == pytest.approx(np.mean([metrics[name] for metrics in told]), rel=1e-5), name
+
+
+def test_the_default_update_is_the_first_version_s_to_the_last_bit():
+    """Its arithmetic, written out as it was: targets of γ and terminated, two evaluations of the online network."""
+    one = learner()
+    train_apart(one)
+    online, target = networks_of(one)
+    given = batch(seed=9)
+    windows, actions, rewards = (torch.tensor(column) for column in (given.windows, given.actions, given.rewards))
+    terminated, weights = torch.tensor(given.discounts == 0), torch.tensor(given.weights)
+    with torch.no_grad():
+        best = online(windows[:, 1:]).argmax(dim=1, keepdim=True)
+        next_values = target(windows[:, 1:]).gather(1, best).squeeze(1)
+        targets = rewards + GAMMA * next_values * (~terminated).to(rewards.dtype)
+    chosen = online(windows[:, :-1]).gather(1, actions[:, None]).squeeze(1)
+    loss = (weights * F.huber_loss(chosen, targets, reduction="none")).mean()
+    loss.backward()
+    norm = torch.nn.utils.clip_grad_norm_(online.parameters(), 1.0)
+    optimizer = torch.optim.Adam(online.parameters(), lr=2.5e-4, fused=True)
+    optimizer.load_state_dict(one.get_state()["optimizer"])
+    optimizer.step()
+    td_errors, metrics = one.update(given)
+    np.testing.assert_array_equal(td_errors, (targets - chosen).detach().abs().numpy())
+    assert metrics["loss"] == loss.item()
+    assert metrics["gradient_norm"] == norm.item()
+    for name, value in online.state_dict().items():
+        np.testing.assert_array_equal(one.weights()[name], value.numpy())
+
+
+def test_bfloat16_is_float32_within_its_precision():
+    """8 bits of mantissa: each product is within 1/256; weights stay float32 and follow the same path."""
+    exact, rounded = learner(), learner(resources=LearnerResources(device="cpu", num_threads=1, precision="bfloat16"))
+    for seed in range(5):
+        expected, told = exact.update(batch(seed=seed))
+        td_errors, metrics = rounded.update(batch(seed=seed))
+        np.testing.assert_allclose(td_errors, expected, atol=0.02)
+        assert metrics == pytest.approx(told, rel=0.05, abs=0.02)
+    assert td_errors.dtype == np.float32
+    moved, to = exact.weights(), rounded.weights()
+    start = learner().weights()
+    step = np.concatenate([(moved[name] - start[name]).ravel() for name in moved])
+    other = np.concatenate([(to[name] - start[name]).ravel() for name in moved])
+    assert to["features.0.weight"].dtype == np.float32
+    assert not np.array_equal(step, other), "bfloat16 was not used"
+    assert np.corrcoef(step, other)[0, 1] > 0.9
+
+
+def test_bfloat16_gradients_are_not_lost_in_a_cast_that_knew_none():
+    """The first evaluation is without gradients: its casts of the weights must not serve the second."""
+    one = learner(resources=LearnerResources(device="cpu", num_threads=1, precision="bfloat16"))
+    _, metrics = one.update(batch())
+    assert metrics["gradient_norm"] > 0.01
+    assert all(parameter.grad is not None for parameter in one._update.network.parameters())
+
+
+@pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
+def test_every_switch_goes_on_alike_from_its_state(switches, tmp_path):
+    """Also what is drawn: the state holds torch's generator."""
+    network = NETWORK.model_copy(update=switches.get("network", {}))
+    make = partial(learner, network=network, **switches.get("learner", {}))
+    one, other = make(), make(seed=1)
+    one.update(batch(seed=1))
+    save_checkpoint(tmp_path / "one.pth", {"learner": one.get_state()})
+    expected = [one.update(batch(seed=seed))[0] for seed in (2, 3)]
+    other.load(tmp_path / "one.pth")
+    for seed, td_errors in zip((2, 3), expected, strict=True):
+        np.testing.assert_array_equal(other.update(batch(seed=seed))[0], td_errors)
+
+
+def test_colour_is_learnt_from():
+    one = learner(obs_shape=(40, 40, 3))
+    windows = np.random.default_rng(0).integers(0, 256, (4, 3, 40, 40, 3), dtype=np.uint8)
+    _, metrics = one.update(batch(windows=windows))
+    assert metrics["gradient_norm"] > 0
+
+
+def test_a_cuda_graph_without_cuda_is_refused():
+    resources = LearnerResources(device="cpu", num_threads=1, cuda_graph=True)
+    with pytest.raises(LapaError, match=r"--resources\.cuda_graph: needs CUDA, and the learner runs on cpu; leave it"):
+        learner(resources=resources)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_a_learner_on_cuda_learns_the_same_recorded_or_not():
+    """Five updates, of which the recording makes the fourth and fifth."""
+    told = []
+    for cuda_graph in (False, True):
+        source = Source()
+        one = learner(resources=LearnerResources(device="cuda", cuda_graph=cuda_graph), source=source)
+        report = one.train(5)
+        assert [ids[0] for ids, _ in source.told] == [0, 10, 20, 30, 40]
+        told.append((report.metrics, one.weights()))
+    assert told[0][0] == pytest.approx(told[1][0], rel=1e-3)
+    for name, value in told[0][1].items():
+        np.testing.assert_allclose(told[1][1][name], value, rtol=1e-2, atol=1e-4)
 
 
 def test_compiling_without_a_compiler_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    resources = LearnerResources(device="cpu", num_threads=1, compile=True)
     with pytest.raises(LapaError, match=r"--resources\.compile: torch\.compile needs a C\+\+ compiler"):
-        Learner(NUM_ACTIONS, NETWORK, LearnerConfig(), resources, 0, None)
+        learner(resources=LearnerResources(device="cpu", num_threads=1, compile=True))
 
 
 @pytest.mark.skipif(not any(map(shutil.which, ("c++", "g++", "clang++"))), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own modules
 def test_a_compiled_learner_learns_the_same():
     plain = learner()
-    compiled = Learner(
-        NUM_ACTIONS,
-        NETWORK,
-        LearnerConfig(gamma=GAMMA, batch_size=4),
-        LearnerResources(device="cpu", num_threads=1, compile=True),
-        0,
-        None,
-    )
+    compiled = learner(resources=LearnerResources(device="cpu", num_threads=1, compile=True))
     for seed in range(2):
         expected, told = plain.update(batch(seed=seed))
         td_errors, metrics = compiled.update(batch(seed=seed))
