@@ -27,7 +27,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.models.checkpoint import load_checkpoint, load_weights
 from lapa_ray.models.device import resolve_device
-from lapa_ray.models.q_network import QNetwork, QNetworkConfig
+from lapa_ray.models.q_network import OBS_SHAPE, ObsShape, QNetwork, QNetworkConfig
 from lapa_ray.replay.chunk import Batch
 
 
@@ -46,6 +46,8 @@ class LearnerConfig(Config):
     """Gradients are scaled down to this l2 norm."""
     clip_rewards: bool = False
     """Learn from rewards clipped to [−1, 1] (Mnih et al. 2015); the source learns from raw scores."""
+    life_loss_terminal: bool = False
+    """Learn from a lost life as from a terminal; the game goes on, and what is logged and recorded stays as it is."""
 
 
 class LearnerResources(Config):
@@ -97,13 +99,14 @@ class Learner:
         resources: LearnerResources,
         seed: int,
         source: BatchSource,
+        obs_shape: ObsShape = OBS_SHAPE,
     ) -> None:
         torch.set_num_threads(resources.num_threads or 1)
         torch.manual_seed(seed_for(seed, "network"))
         self._config, self._source = config, source
         self._device = resolve_device(resources.device)
-        self._network = QNetwork(num_actions, network).to(self._device)
-        self._target = QNetwork(num_actions, network).to(self._device).eval()
+        self._network = QNetwork(num_actions, network, obs_shape).to(self._device)
+        self._target = QNetwork(num_actions, network, obs_shape).to(self._device).eval()
         self._target.load_state_dict(self._network.state_dict())
         self._optimizer = torch.optim.Adam(
             self._network.parameters(), lr=config.learning_rate, fused=self._device.type != "mps"
@@ -192,8 +195,6 @@ class Learner:
     @torch.no_grad()
     def _targets(self, obs_t: Tensor, rewards: Tensor, terminated: Tensor) -> Tensor:
         """The online network chooses the next action, the target network values it."""
-        if self._config.clip_rewards:
-            rewards = rewards.clamp(-1, 1)
         best = self._online_values(obs_t).argmax(dim=1, keepdim=True)
         next_values = self._target_values(obs_t).gather(1, best).squeeze(1)
         return rewards + self._config.gamma * next_values * (~terminated).to(rewards.dtype)

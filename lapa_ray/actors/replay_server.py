@@ -50,12 +50,15 @@ class ReplayServer:
         num_updates: int,
         seed: int,
         max_waiting_steps: int,
+        obs_shape: tuple[int, ...] = (84, 84),
     ) -> None:
         """`num_updates`: what β is annealed over; `max_waiting_steps`: how far workers may run ahead of the learner."""
         self._config, self._batch_size, self._num_updates = config, batch_size, num_updates
         self._use_per = use_per
         self._generator = generator_for(seed, "replay")
-        self._buffer = build_replay(config, frame_stack=frame_stack, use_per=use_per, generator=self._generator)
+        self._buffer = build_replay(
+            config, frame_stack=frame_stack, use_per=use_per, generator=self._generator, shape=obs_shape
+        )
         self._limiter = RateLimiter(
             config.samples_per_insert, config.min_size, config.samples_per_insert * max_waiting_steps + batch_size
         )

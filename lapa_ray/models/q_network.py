@@ -16,6 +16,9 @@ from lapa_ray.models.checkpoint import load_checkpoint, load_weights
 
 Channels = Annotated[tuple[int, ...], Field(min_length=3, max_length=3)]
 KERNELS, STRIDES = (8, 4, 3), (4, 2, 1)
+ObsShape = tuple[int, ...]
+"""Shape of one observation: (height, width) grey, or (height, width, 3) colour."""
+OBS_SHAPE: ObsShape = (OBS_SIZE, OBS_SIZE)
 
 
 class QNetworkConfig(Config):
@@ -30,12 +33,12 @@ class QNetworkConfig(Config):
 
 
 class QNetwork(nn.Module):
-    """Action values of uint8 stacks [B, frame_stack, 84, 84] as float32 [B, num_actions]."""
+    """Action values of stacks uint8 [B, frame_stack, *obs_shape] as float32 [B, num_actions]."""
 
-    def __init__(self, num_actions: int, config: QNetworkConfig) -> None:
+    def __init__(self, num_actions: int, config: QNetworkConfig, obs_shape: ObsShape = OBS_SHAPE) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        channels, size = config.frame_stack, OBS_SIZE
+        channels, size = config.frame_stack * (1 if len(obs_shape) == 2 else obs_shape[2]), obs_shape[0]
         for width, kernel, stride in zip(config.channels, KERNELS, STRIDES, strict=True):
             layers += [nn.Conv2d(channels, width, kernel, stride), nn.ReLU()]
             channels, size = width, (size - kernel) // stride + 1
@@ -46,6 +49,8 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         """Scale to [0, 1] and evaluate."""
+        if obs.ndim == 5:  # colours become channels, beside those of the stack
+            obs = obs.permute(0, 1, 4, 2, 3).flatten(1, 2)
         values: Tensor = self.head(self.features(obs.to(self.head.weight.dtype) / 255))
         return values
 

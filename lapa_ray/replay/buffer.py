@@ -32,6 +32,8 @@ class ReplayConfig(Config):
     """PER: exponent of the importance weights at the first update."""
     beta_end: Fraction = 1.0
     """PER: the same at the last update; linear between."""
+    actor_priorities: bool = False
+    """PER: first priorities from the workers' own Q-values (Ape-X); otherwise the greatest priority seen."""
     spare_frames: Annotated[int, Field(ge=64)] | None = None
     """Frames held beyond the capacity, for resets and streams that wait; 2 % of it, at least 4096, if not given."""
 

@@ -13,10 +13,15 @@ class Chunk:
     """Consecutive observation frames of one stream (one environment of one worker), each sent exactly once.
 
     Row i is a frame and how it was reached: by a reset where `starts[i]` (the other columns mean nothing there),
-    otherwise by `actions[i]`, which gave `rewards[i]` and `terminated[i]`. The next chunk of the stream goes on where
-    this one ends.
+    otherwise by `actions[i]`, which gave `rewards[i]` and `terminated[i]`: what is to be learnt from, so that rewards
+    are clipped and shaped already, and a lost life may count as terminal though the frames go on. The next chunk of
+    the stream goes on where this one ends.
 
-    frames uint8 [n, 84, 84]; starts bool [n]; actions int64 [n]; rewards float32 [n]; terminated bool [n].
+    Two optional columns give transitions their first priority: `max_q[i]`, the greatest Q-value of the stack that ends
+    in row i, and `chosen_q[i]`, the Q-value of `actions[i]` in the stack that ends in row i−1 (0 at resets).
+
+    frames uint8 [n, 84, 84]; starts bool [n]; actions int64 [n]; rewards float32 [n]; terminated bool [n]; max_q and
+    chosen_q float32 [n].
     """
 
     stream: int
@@ -25,6 +30,8 @@ class Chunk:
     actions: NDArray[np.int64]
     rewards: NDArray[np.float32]
     terminated: NDArray[np.bool_]
+    max_q: NDArray[np.float32] | None = None
+    chosen_q: NDArray[np.float32] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
