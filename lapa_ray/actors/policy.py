@@ -18,8 +18,9 @@ Epsilon = float | NDArray[np.float64]
 class EpsilonGreedy:
     """Acts greedily by `network`, at random with probability ε; None plays at random always."""
 
-    def __init__(self, network: QNetwork | None, num_actions: int) -> None:
-        self._network = network.eval() if network is not None else None
+    def __init__(self, network: QNetwork | None, num_actions: int, *, explores: bool = False) -> None:
+        """`explores`: act by draws of a noisy network's noise and of quantiles, as in training, not by their means."""
+        self._network = network.train(explores) if network is not None else None
         self._num_actions = num_actions
 
     def load(self, weights: Weights) -> None:

@@ -22,6 +22,7 @@ from lapa_ray.actors.learning_view import LearningSettings
 from lapa_ray.actors.policy import EpsilonGreedy, Weights
 from lapa_ray.core.config import Config
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.seeds import seed_for
 from lapa_ray.dataset.writer import FrameWriter
 from lapa_ray.envs.environment import Environment, Observation
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
@@ -82,6 +83,7 @@ class RolloutWorker:
     ) -> None:
         """`blocks`: one block of episode ids an environment; `frames_folder`: where gameplay goes, if anywhere."""
         torch.set_num_threads(1)
+        torch.manual_seed(seed_for(seed, "noise", *blocks))
         envs = [make_env() for _ in blocks]
         self._send, self._options = send, options
         self._runners = [
@@ -90,7 +92,7 @@ class RolloutWorker:
         ]
         self._generators = [runner.generator for runner in self._runners]
         num_actions, obs_shape = envs[0].num_actions, self._runners[0].stack.shape[1:]
-        self._policy = EpsilonGreedy(QNetwork(num_actions, network, obs_shape=obs_shape), num_actions)
+        self._policy = EpsilonGreedy(QNetwork(num_actions, network, obs_shape), num_actions, explores=True)
 
     def play(self, weights: Weights, epsilon: float, num_steps: int, place: int = 0) -> RolloutStats:
         """Step every environment `num_steps` times with `weights`, and send what was seen.

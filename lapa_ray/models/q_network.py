@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -72,6 +72,13 @@ def load_agent(artefact: Artefact) -> QNetwork:
     """
     config = artefact.manifest.config
     path = weights_path(artefact.path, use_per=bool(config["use_per"]))
-    network = QNetwork(int(artefact.manifest.figures["num_actions"] or 0), QNetworkConfig(**config["network"]))
+    num_actions = int(artefact.manifest.figures["num_actions"] or 0)
+    network = QNetwork(num_actions, QNetworkConfig(**config["network"]), _obs_shape(config["env"]))
     load_weights(network, load_checkpoint(path), path)
     return network.eval()
+
+
+def _obs_shape(env: dict[str, Any]) -> ObsShape:
+    """Shape of the observations of an agent's environment; those of old agents were all alike."""
+    size, num_channels = int(env.get("obs_size", OBS_SIZE)), int(env.get("obs_channels", 1))
+    return (size, size) if num_channels == 1 else (size, size, num_channels)

@@ -104,14 +104,6 @@ def test_gradients_are_scaled_to_the_norm():
     assert moved == pytest.approx(0.01, rel=1e-2)
 
 
-def test_rewards_are_raw_unless_clipping_is_asked_for():
-    ended = np.ones(4, dtype=bool)
-    given = batch(rewards=np.full(4, 50, dtype=np.float32), terminated=ended)
-    raw, _ = learner().update(given)
-    clipped, _ = learner(clip_rewards=True).update(given)
-    np.testing.assert_allclose(raw - clipped, 49, rtol=1e-4)
-
-
 def test_a_state_goes_on_alike(tmp_path):
     one, other = learner(seed=1), learner(seed=2)
     train_apart(one)
