@@ -28,7 +28,7 @@ from lapa_ray.envs.emulator import load_emulator, rom_ids
         (400, 0, False, {"obs_size": 96}),
         (400, 0, True, {"obs_channels": 3}),
         (400, 0, False, {"obs_size": 128, "obs_channels": 3}),
-        (300, 0, True, {"game": "AirRaid"}),  # of 250 lines
+        (300, 0, True, {"game": "KeystoneKapers"}),  # of 250 lines, and European
     ],
 )
 def test_observations_equal_gymnasiums(num_steps, episodes, keep_frames, fields):
