@@ -22,9 +22,9 @@ from benchmarks._dqn_peers import STEPS_PER_UPDATE, RateOf
 from benchmarks._result import Cell, print_result
 from benchmarks._training import train
 from lapa_ray.actors.cluster import ray_session
+from lapa_ray.actors.exploration import ExplorationConfig
 from lapa_ray.actors.rollout_worker import WorkerConfig
 from lapa_ray.core.config import RayConfig
-from lapa_ray.stages.dqn_training import ExplorationConfig
 
 NUM_CPUS = 2
 LOGICAL_CPUS = 4

@@ -50,6 +50,8 @@ class LearnerConfig(Config):
     """Gradients are scaled down to this l2 norm."""
     clip_rewards: bool = False
     """Learn from rewards clipped to [−1, 1] (Mnih et al. 2015); the source learns from raw scores."""
+    life_loss_terminal: bool = False
+    """Learn from a lost life as from a terminal; the game goes on, and what is logged and recorded stays as it is."""
     munchausen: bool = False
     """Add the clipped log-policy to the reward, and value the next state softly (Vieillard et al. 2020)."""
     value_rescaling: bool = False

@@ -54,6 +54,7 @@ class ReplayServer:
         seed: int,
         max_waiting_steps: int,
         gamma: float,
+        obs_shape: tuple[int, ...] = (84, 84),
     ) -> None:
         """`num_updates`: what β is annealed over; `max_waiting_steps`: how far workers may run ahead of the learner;
         `gamma`: the learner's discount a step.
@@ -63,7 +64,12 @@ class ReplayServer:
         self._mirrored_id = 0
         self._generator = generator_for(seed, "replay")
         self._buffer = build_replay(
-            config, frame_stack=frame_stack, use_per=use_per, generator=self._generator, gamma=gamma
+            config,
+            frame_stack=frame_stack,
+            use_per=use_per,
+            generator=self._generator,
+            gamma=gamma,
+            shape=obs_shape,
         )
         self._limiter = RateLimiter(
             config.samples_per_insert, config.min_size, config.samples_per_insert * max_waiting_steps + batch_size

@@ -13,16 +13,18 @@ from pathlib import Path
 import numpy as np
 import ray
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
-from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK
+from lapa_ray.actors.env_runner import EnvRunner
+from lapa_ray.actors.exploration import Ladder
+from lapa_ray.actors.learning_view import LearningSettings
 from lapa_ray.actors.policy import EpsilonGreedy, Weights
 from lapa_ray.core.config import Config
 from lapa_ray.core.errors import LapaError
-from lapa_ray.core.frames import NO_ACTION
-from lapa_ray.core.seeds import generator_for, seed_for
+from lapa_ray.core.seeds import seed_for
 from lapa_ray.dataset.writer import FrameWriter
-from lapa_ray.envs.environment import Environment, FrameStack, Step
+from lapa_ray.envs.environment import Environment, Observation
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.chunk import Chunk
 
@@ -43,6 +45,11 @@ class WorkerConfig(Config):
     cpus_per_worker: float = Field(0.5, gt=0)
     """CPU cores that Ray reserves for a worker."""
 
+    @property
+    def num_envs(self) -> int:
+        """Environments of all workers."""
+        return self.num_workers * self.envs_per_worker
+
 
 @dataclass(frozen=True)
 class RolloutStats:
@@ -52,74 +59,13 @@ class RolloutStats:
     episodes: list[tuple[float, int]] = field(default_factory=list)
 
 
-@dataclass
-class _Row:
-    """How one observation frame was reached."""
+@dataclass(frozen=True)
+class RolloutOptions:
+    """What is not as usual: a ladder of ε, action values beside what was seen, what the learner is to see."""
 
-    frame: np.ndarray
-    start: bool
-    action: int
-    reward: float
-    terminated: bool
-
-
-class EnvRunner:
-    """One environment, its stack, its episode count and what it has to send."""
-
-    def __init__(self, env: Environment, block: int, frame_stack: int, seed: int, writer: FrameWriter | None) -> None:
-        self._env, self._block, self._seed, self._writer = env, block, seed, writer
-        self._stack = FrameStack(frame_stack)
-        self._num_episodes = 0
-        self._rows: list[_Row] = []
-        self._return, self._length = 0.0, 0
-        self.generator = generator_for(seed, "exploration", block)
-        self.stack = self._reset()
-
-    def step(self, action: int) -> tuple[float, int] | None:
-        """One agent step; (return, length) if it ended the episode, and the next one has begun."""
-        step = self._env.step(action)
-        self._note(action, step, start=False)
-        self._return += step.reward
-        self._length += 1
-        if not step.is_last:
-            self.stack = self._stack.push(step.obs)
-            return None
-        ended = (self._return, self._length)
-        self.stack = self._reset()
-        return ended
-
-    def take_chunk(self) -> Chunk:
-        """The rows since the last one, as a chunk of this environment's stream."""
-        rows, self._rows = self._rows, []
-        return Chunk(
-            stream=self._block,
-            frames=np.stack([row.frame for row in rows]),
-            starts=np.array([row.start for row in rows]),
-            actions=np.array([row.action for row in rows], dtype=np.int64),
-            rewards=np.array([row.reward for row in rows], dtype=np.float32),
-            terminated=np.array([row.terminated for row in rows]),
-        )
-
-    def close(self) -> None:
-        """End the open episode of the gameplay and put its shard in place."""
-        if self._writer is not None:
-            self._writer.close()
-
-    def _reset(self) -> np.ndarray:
-        episode_id = self._block * EPISODES_PER_BLOCK + self._num_episodes
-        self._num_episodes += 1
-        self._return, self._length = 0.0, 0
-        step = self._env.reset(seed_for(self._seed, "episode", episode_id))
-        if self._writer is not None:
-            self._writer.end_episode()
-            self._writer.begin_episode(episode_id)
-        self._note(NO_ACTION, step, start=True)
-        return self._stack.reset(step.obs)
-
-    def _note(self, action: int, step: Step, *, start: bool) -> None:
-        self._rows.append(_Row(step.obs, start, action, step.reward, step.terminated))
-        if self._writer is not None:
-            self._writer.append(action, step.frames, step.terminated, step.truncated)
+    ladder: Ladder = field(default_factory=Ladder)
+    with_values: bool = False
+    learning: LearningSettings = field(default_factory=LearningSettings)
 
 
 class RolloutWorker:
@@ -133,29 +79,58 @@ class RolloutWorker:
         seed: int,
         send: Callable[[list[Chunk]], None],
         frames_folder: Path | None = None,
+        options: RolloutOptions = RolloutOptions(),
     ) -> None:
         """`blocks`: one block of episode ids an environment; `frames_folder`: where gameplay goes, if anywhere."""
         torch.set_num_threads(1)
         torch.manual_seed(seed_for(seed, "noise", *blocks))
         envs = [make_env() for _ in blocks]
-        self._send = send
-        self._policy = EpsilonGreedy(QNetwork(envs[0].num_actions, network), envs[0].num_actions, explores=True)
+        self._send, self._options = send, options
         self._runners = [
-            EnvRunner(env, block, network.frame_stack, seed, _writer(frames_folder, env, block))
+            EnvRunner(env, block, network.frame_stack, seed, _writer(frames_folder, env, block), options.learning)
             for env, block in zip(envs, blocks, strict=True)
         ]
+        self._generators = [runner.generator for runner in self._runners]
+        num_actions, obs_shape = envs[0].num_actions, self._runners[0].stack.shape[1:]
+        self._policy = EpsilonGreedy(QNetwork(num_actions, network, obs_shape), num_actions, explores=True)
 
-    def play(self, weights: Weights, epsilon: float, num_steps: int) -> RolloutStats:
-        """Step every environment `num_steps` times with `weights`, and send what was seen."""
+    def play(self, weights: Weights, epsilon: float, num_steps: int, place: int = 0) -> RolloutStats:
+        """Step every environment `num_steps` times with `weights`, and send what was seen.
+
+        `place`: the worker's among all workers, by which its environments stand on the ladder of ε.
+        """
         self._policy.load(weights)
-        episodes = []
-        for _ in range(num_steps):
-            stacks = np.stack([runner.stack for runner in self._runners])
-            actions = self._policy.act(stacks, epsilon, [runner.generator for runner in self._runners])
-            ended = [runner.step(int(action)) for runner, action in zip(self._runners, actions, strict=True)]
-            episodes += [episode for episode in ended if episode is not None]
-        self._send([runner.take_chunk() for runner in self._runners])
-        return RolloutStats(num_steps * len(self._runners), episodes)
+        num_envs = len(self._runners)
+        epsilons = self._options.ladder.epsilons(epsilon, range(place * num_envs, (place + 1) * num_envs))
+        episodes = [episode for _ in range(num_steps) for episode in self._step(epsilons) if episode is not None]
+        if self._options.with_values:
+            self._note_best(self._policy.values(self._stacks()))
+        self._send([runner.take_chunk(with_values=self._options.with_values) for runner in self._runners])
+        return RolloutStats(num_steps * num_envs, episodes)
+
+    def _step(self, epsilons: NDArray[np.float64]) -> list[tuple[float, int] | None]:
+        """One agent step of every environment; return and length of each episode that ended."""
+        stacks = self._stacks()
+        if not self._options.with_values:
+            actions = self._policy.act(stacks, epsilons, self._generators).tolist()
+            return [runner.step(action) for runner, action in zip(self._runners, actions, strict=True)]
+        actions, values = self._policy.act_and_value(stacks, epsilons, self._generators)
+        self._note_best(values)
+        chosen = np.take_along_axis(values, actions[:, None], axis=1)[:, 0].tolist()
+        return [
+            runner.step(action, chosen_q, self._value_of)
+            for runner, action, chosen_q in zip(self._runners, actions.tolist(), chosen, strict=True)
+        ]
+
+    def _stacks(self) -> NDArray[np.uint8]:
+        return np.stack([runner.stack for runner in self._runners])
+
+    def _note_best(self, values: NDArray[np.float32]) -> None:
+        for runner, best in zip(self._runners, values.max(axis=1).tolist(), strict=True):
+            runner.note_best(best)
+
+    def _value_of(self, stack: Observation) -> NDArray[np.float32]:
+        return self._policy.values(stack[None])[0]
 
     def close(self) -> None:
         """Finish the gameplay's shards."""
@@ -187,10 +162,11 @@ def start_worker(
     server: ray.actor.ActorHandle,
     frames_folder: Path | None,
     cpus: float,
+    options: RolloutOptions = RolloutOptions(),
 ) -> ray.actor.ActorHandle:
     """A worker as a Ray actor that sends its chunks to `server`, and waits until they are in."""
     return RolloutWorkerActor.options(num_cpus=cpus, scheduling_strategy="SPREAD").remote(
-        make_env, blocks, network, seed, ServerLink(server), frames_folder
+        make_env, blocks, network, seed, ServerLink(server), frames_folder, options
     )
 
 

@@ -63,7 +63,7 @@ class WorkerPool:
         """Have an idle worker step each of its environments `rounds` times, `num_steps` steps in all."""
         busy = {index for index, _ in self._rollouts.values()}
         index = next(index for index in range(len(self._workers)) if index not in busy)
-        self._rollouts[self._workers[index].play.remote(weights, epsilon, rounds)] = (index, num_steps)
+        self._rollouts[self._workers[index].play.remote(weights, epsilon, rounds, index)] = (index, num_steps)
 
     def take(self, reference: ray.ObjectRef) -> RolloutStats | None:
         """The result of a finished rollout, or None if it was lost with its worker, which is replaced.

@@ -112,6 +112,6 @@ def _words(screens: Screen) -> NDArray[np.unsignedinteger]:
     return flat.view(np.uint64) if flat.shape[1] % 8 == 0 else flat
 
 
-def shrink(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Observation uint8 [84, 84] of a grey picture uint8 [height, width]: area averages, as the usual wrappers."""
-    return cv2.resize(grey, (OBS_SIZE, OBS_SIZE), interpolation=cv2.INTER_AREA)
+def shrink(picture: NDArray[np.uint8], height: int = OBS_SIZE, width: int = OBS_SIZE) -> NDArray[np.uint8]:
+    """`picture` uint8 [H, W] or [H, W, 3] as [height, width(, 3)]: area averages, as the usual wrappers."""
+    return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)

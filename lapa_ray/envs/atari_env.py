@@ -6,22 +6,24 @@ draw: an episode is decided by its seed and the actions asked for, whatever was 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import ale_py
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from lapa_ray.core.config import Config, Fraction
-from lapa_ray.core.frames import NO_ACTION, RAM_BYTES, GameInfo, StepFrames
-from lapa_ray.core.pictures import grey_levels, shrink
+from lapa_ray.core.frames import NO_ACTION, GameInfo, StepFrames
+from lapa_ray.core.pictures import OBS_SIZE
 from lapa_ray.envs.emulator import EmulatorState, load_emulator
-from lapa_ray.envs.environment import Observation, Step
+from lapa_ray.envs.environment import Step
+from lapa_ray.envs.observer import Observer
 from lapa_ray.envs.palette import palette_of
+from lapa_ray.envs.reels import LastFrameReel, Reel, WholeReel
 
 NOOP = 0
-OBS_FRAMES = 2
-"""An observation is the pixel-wise maximum of the last two grey frames (Mnih et al. 2015)."""
+STEPS_DRAWN_AT_ONCE = 256
 
 
 class AtariEnvConfig(Config):
@@ -35,6 +37,15 @@ class AtariEnvConfig(Config):
     """Chance, each emulator frame, that the action executed before runs again (Machado et al. 2018)."""
     max_frames: PositiveInt = 108_000
     """Emulator frames after which an episode is truncated; 108,000 are 30 minutes of play."""
+    obs_size: int = Field(OBS_SIZE, ge=36, le=160)
+    """Height and width of what the policy sees, pixels."""
+    obs_channels: Literal[1, 3] = 1
+    """What the policy sees: 1 is grey, 3 RGB."""
+
+    @property
+    def obs_shape(self) -> tuple[int, ...]:
+        """Shape of an observation: (height, width), or (height, width, 3) in RGB."""
+        return (self.obs_size, self.obs_size) if self.obs_channels == 1 else (self.obs_size, self.obs_size, 3)
 
 
 class AtariEnv:
@@ -44,9 +55,13 @@ class AtariEnv:
     here it shows the last frames that there were, there what the step before left in its buffers.
     """
 
-    def __init__(self, config: AtariEnvConfig) -> None:
-        """Load the ROM (about 0.1 s). Raises `LapaError` for a game that there is not."""
-        self._config = config
+    def __init__(self, config: AtariEnvConfig, *, keep_frames: bool = True) -> None:
+        """Load the ROM (about 0.1 s). Raises `LapaError` for a game that there is not.
+
+        Without `keep_frames`, for those who record nothing, the frames of a step are its last one alone, whose reward
+        is the step's; everything else is the same.
+        """
+        self._config, self._keep_frames = config, keep_frames
         self._ale = load_emulator(config.game)
         palette = palette_of(self._ale)
         self._ale.reset_game()
@@ -56,8 +71,9 @@ class AtariEnv:
         actions = self._ale.getMinimalActionSet()
         self._actions = [action.value for action in actions]
         self.info = self._describe(palette, [action.name for action in actions])
-        self._grey = grey_levels(self.info.palette)
+        self._observer = Observer(palette, self.info.height, self.info.width, config.obs_shape)
         self._generator = np.random.default_rng(0)
+        self._repeats: list[list[bool]] = []
         self._executed = NOOP
         self._num_frames = 0
         self._over = True
@@ -82,16 +98,21 @@ class AtariEnv:
 
     def reset(self, seed: int) -> Step:
         """Start an episode; `seed` decides its sticky draws."""
-        self._generator = np.random.default_rng(seed)
+        self._generator, self._repeats = np.random.default_rng(seed), []
         self._executed = NOOP
         self._num_frames = 0
         self._over = False
         self._ale.reset_game()  # clears the picture, which is no part of the state
         self._ale.restoreState(self._start)
-        frames = self._new_frames(1)
-        self._note(frames, 0, NO_ACTION, 0.0)
-        frames.screens[0], frames.ram[0] = self._start_screen, self._start_ram
-        return Step(self._observe(frames.screens), 0.0, terminated=False, truncated=False, frames=frames)
+        frames = StepFrames(
+            screens=self._start_screen[None].copy(),
+            ram=self._start_ram[None].copy(),
+            executed_actions=np.full(1, NO_ACTION, dtype=np.int8),
+            rewards=np.zeros(1, dtype=np.float32),
+            lives=np.array([self._ale.lives()], dtype=np.int8),
+        )
+        frames.screens.setflags(write=False)
+        return Step(self._observer(frames.screens), 0.0, terminated=False, truncated=False, frames=frames)
 
     def step(self, action: int) -> Step:
         """Ask for `action` for one agent step; each frame runs it or, by chance, the action executed before.
@@ -100,60 +121,40 @@ class AtariEnv:
         """
         if self._over:
             raise ValueError("the episode has ended: reset first")
-        frames = self._new_frames(self._config.frame_skip)
-        count = self._play(action, frames)
-        if count < self._config.frame_skip:
-            frames = _first(frames, count)
+        reel = self._reel()
+        reward = self._play(action, reel)
         terminated = self._ale.game_over()
         truncated = not terminated and self._num_frames >= self._config.max_frames
         self._over = terminated or truncated
-        return Step(self._observe(frames.screens), float(frames.rewards.sum()), terminated, truncated, frames)
+        return Step(self._observer(reel.screens()), reward, terminated, truncated, reel.develop())
 
     def snapshot(self) -> EmulatorState:
         """Where the game is now; the sticky draws to come are no part of it."""
         return EmulatorState(self._ale.cloneState(include_rng=False), self._executed)
 
-    def _play(self, action: int, frames: StepFrames) -> int:
-        """Run the emulator for one step into `frames`; returns how many frames there were until the end."""
-        sticky = self._generator.random(self._config.frame_skip) < self._config.sticky_probability
-        for index, repeats in enumerate(sticky.tolist()):
+    def _reel(self) -> Reel:
+        shape = (self.info.height, self.info.width)
+        if self._keep_frames:
+            return WholeReel(self._ale, shape, self._config.frame_skip)
+        return LastFrameReel(self._ale, shape)
+
+    def _play(self, action: int, reel: Reel) -> float:
+        """Run the emulator for one step, or to the episode's end; returns the raw score."""
+        ale, total = self._ale, 0.0
+        for repeats in self._drawn():
             if not repeats:
                 self._executed = action
-            reward = self._ale.act(self._actions[self._executed])
-            self._ale.getScreen(frames.screens[index])
-            self._ale.getRAM(frames.ram[index])
-            self._note(frames, index, self._executed, reward)
+            reward = ale.act(self._actions[self._executed])
+            reel.take(self._executed, reward)
+            total += reward
             self._num_frames += 1
-            if self._ale.game_over() or self._num_frames >= self._config.max_frames:
-                return index + 1
-        return self._config.frame_skip
+            if ale.game_over() or self._num_frames >= self._config.max_frames:
+                break
+        return total
 
-    def _new_frames(self, count: int) -> StepFrames:
-        return StepFrames(
-            screens=np.empty((count, self.info.height, self.info.width), dtype=np.uint8),
-            ram=np.empty((count, RAM_BYTES), dtype=np.uint8),
-            executed_actions=np.empty(count, dtype=np.int8),
-            rewards=np.empty(count, dtype=np.float32),
-            lives=np.empty(count, dtype=np.int8),
-        )
-
-    def _note(self, frames: StepFrames, index: int, executed: int, reward: float) -> None:
-        frames.executed_actions[index] = executed
-        frames.rewards[index] = reward
-        frames.lives[index] = self._ale.lives()
-
-    def _observe(self, screens: NDArray[np.uint8]) -> Observation:
-        last = screens[-OBS_FRAMES:]
-        grey = cv2.LUT(last.reshape(-1, self.info.width), self._grey).reshape(last.shape)
-        return shrink(grey[0] if len(grey) == 1 else cv2.max(grey[0], grey[1]))
-
-
-def _first(frames: StepFrames, count: int) -> StepFrames:
-    """The first `count` frames of a step that the end of the episode cut short."""
-    return StepFrames(
-        frames.screens[:count],
-        frames.ram[:count],
-        frames.executed_actions[:count],
-        frames.rewards[:count],
-        frames.lives[:count],
-    )
+    def _drawn(self) -> list[bool]:
+        """Of each frame of the next step whether it repeats what ran before; drawn for many steps at once."""
+        if not self._repeats:
+            draws = self._generator.random((STEPS_DRAWN_AT_ONCE, self._config.frame_skip))
+            self._repeats = (draws < self._config.sticky_probability)[::-1].tolist()
+        return self._repeats.pop()

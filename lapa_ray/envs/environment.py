@@ -16,9 +16,10 @@ Observation = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one agent step gave. Arrays are the receiver's: no later step overwrites them.
+    """What one agent step gave. Arrays are the receiver's: no later step overwrites them; screens may be read-only.
 
-    obs uint8 [84, 84] grey; reward the raw score; terminated and truncated as in Gymnasium; frames of the emulator.
+    obs uint8 [height, width] grey, or [height, width, 3] RGB; reward the raw score; terminated and truncated as in
+    Gymnasium; frames of the emulator, all of the step, or the last one alone where nobody records them.
     """
 
     obs: Observation
@@ -57,21 +58,40 @@ class RestorableEnvironment(Environment, Protocol):
 
 
 class FrameStack:
-    """The last `size` observations of one episode; at its start the first one fills all places."""
+    """The last `size` observations of one episode, oldest first; at its start the first one fills all places.
+
+    Stacks are read-only views of a roll that grows: they cost no copy, and no later observation changes them.
+    """
+
+    ROLL_STEPS = 64
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._stack: Observation | None = None
+        self._roll: Observation | None = None
+        self._end = 0
 
     def reset(self, obs: Observation) -> Observation:
-        """Begin an episode; returns the stack uint8 [size, 84, 84]."""
-        self._stack = np.repeat(obs[None], self._size, axis=0)
-        return self._stack.copy()
+        """Begin an episode; returns the stack uint8 [size, *obs.shape]."""
+        self._begin_roll(np.repeat(obs[None], self._size, axis=0))
+        return self._stack()
 
     def push(self, obs: Observation) -> Observation:
-        """Add the newest observation; returns the stack uint8 [size, 84, 84], oldest first."""
-        if self._stack is None:
+        """Add the newest observation, after a reset; returns the stack uint8 [size, *obs.shape]."""
+        if self._roll is None:
             raise ValueError("push before reset")
-        self._stack[:-1] = self._stack[1:]
-        self._stack[-1] = obs
-        return self._stack.copy()
+        if self._end == len(self._roll):
+            self._begin_roll(self._roll[self._end - self._size :])
+        self._roll[self._end] = obs
+        self._end += 1
+        return self._stack()
+
+    def _begin_roll(self, first: Observation) -> None:
+        self._roll = np.empty((self._size + self.ROLL_STEPS, *first.shape[1:]), dtype=np.uint8)
+        self._roll[: self._size] = first
+        self._end = self._size
+
+    def _stack(self) -> Observation:
+        assert self._roll is not None
+        stack = self._roll[self._end - self._size : self._end]
+        stack.setflags(write=False)
+        return stack

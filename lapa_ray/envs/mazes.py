@@ -6,7 +6,7 @@ Read off the emulator's screens. A cell's number is row · 18 + column. Position
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,8 @@ NUM_CELLS = ROWS * COLUMNS
 NUM_MAZES = 4
 FAR = 10_000
 """The distance to where no way leads."""
+FARTHEST_PULL_CELLS = 60
+"""A way that is longer counts as this long."""
 
 DOT_WIDTH, DOT_HEIGHT = 4, 2
 
@@ -82,6 +84,14 @@ def maze_of(number: int) -> Maze:
 def all_floors() -> NDArray[np.bool_]:
     """The floors of all mazes, bool [4, 14, 18]."""
     return np.stack([maze_of(number).floor for number in range(NUM_MAZES)])
+
+
+@lru_cache(maxsize=16)
+def cells_to_go(maze: int, targets: bytes) -> list[int]:
+    """Cells from each cell of maze number `maze` to the nearest of `targets`, bool [252] as bytes; 60 at most."""
+    found = np.flatnonzero(np.frombuffer(targets, dtype=np.bool_))
+    distances: list[int] = np.minimum(maze_of(maze).distances(found), FARTHEST_PULL_CELLS).tolist()
+    return distances
 
 
 def cell_of(x: NDArray[np.integer] | int, y: NDArray[np.integer] | int) -> NDArray[np.intp]:

@@ -11,7 +11,7 @@ import heapq
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import cache
 from typing import Protocol
 
 import numpy as np
@@ -22,7 +22,7 @@ from lapa_ray.core.config import Config, Fraction
 from lapa_ray.core.errors import LapaError
 from lapa_ray.envs.atari_env import AtariEnvConfig
 from lapa_ray.envs.emulator import EmulatorState
-from lapa_ray.envs.mazes import NUM_MAZES, Maze, cell_of, cell_positions, maze_of
+from lapa_ray.envs.mazes import NUM_MAZES, Maze, cell_of, cell_positions, cells_to_go, maze_of
 from lapa_ray.envs.ms_pacman import DYING, EATEN, EATING_GHOST, HEADING, MAZE, PHASE, PLAYING, X, Y, targets_of
 from lapa_ray.envs.simulator import Simulator
 
@@ -35,7 +35,6 @@ PASSED_PIXELS = 3
 """This far beyond the middle of a crossing it is too late to turn into a side way."""
 MOST_STEPS_AT_ONCE = 40
 """Agent steps after which a way ends in the middle of a corridor, from where it may be looked on; few are so long."""
-FARTHEST_PULL_CELLS = 60
 
 
 class PlannerConfig(Config):
@@ -146,7 +145,7 @@ class _Search:
         self._maze = maze_of(ram[MAZE] % NUM_MAZES)
         self._cells = _cells()
         self._pull, self._eaten = pull, int(ram[EATEN])
-        self._cells_to_go = _cells_to_go(int(ram[MAZE]) % NUM_MAZES, targets_of(ram).tobytes())
+        self._cells_to_go = cells_to_go(int(ram[MAZE]) % NUM_MAZES, targets_of(ram).tobytes())
         self._discounts = _discounts(config.discount, config.horizon_steps + MOST_STEPS_AT_ONCE + 1)
 
     def best_heading(self, state: EmulatorState, ram: NDArray[np.uint8]) -> int | None:
@@ -263,11 +262,3 @@ def _centres() -> tuple[list[int], list[int]]:
 @cache
 def _discounts(discount: float, count: int) -> list[float]:
     return [discount**step for step in range(count)]
-
-
-@lru_cache(maxsize=16)
-def _cells_to_go(maze: int, targets: bytes) -> list[int]:
-    """Cells from each cell to the nearest of `targets`, bool [252]."""
-    found = np.flatnonzero(np.frombuffer(targets, dtype=np.bool_))
-    distances: list[int] = np.minimum(maze_of(maze).distances(found), FARTHEST_PULL_CELLS).tolist()
-    return distances

@@ -47,7 +47,8 @@ class Chunk:
         if len(self) <= size:
             return [self]
         bounds = [slice(first, first + size) for first in range(0, len(self), size)]
-        return [Chunk(self.stream, *(None if c is None else c[part] for c in self._columns)) for part in bounds]
+        cut: list[list[Any]] = [[None if c is None else c[part] for c in self._columns] for part in bounds]
+        return [Chunk(self.stream, *columns) for columns in cut]
 
     def check_lengths(self) -> None:
         """Raise `ValueError` if the columns differ in length."""

@@ -17,36 +17,24 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from lapa_ray.actors.checkpoints import Checkpoints
 from lapa_ray.actors.cluster import num_gpus, require_resources, wait_for_actors
 from lapa_ray.actors.episode_blocks import EpisodeBlocks
+from lapa_ray.actors.exploration import ExplorationConfig
 from lapa_ray.actors.frame_mirror import batch_source
 from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources
+from lapa_ray.actors.learning_view import LearningSettings
 from lapa_ray.actors.replay_server import ReplayServerActor
-from lapa_ray.actors.rollout_worker import WorkerConfig, start_worker
+from lapa_ray.actors.rollout_worker import RolloutOptions, WorkerConfig, start_worker
 from lapa_ray.actors.run_log import Counters
 from lapa_ray.actors.supervisor import Plan, Supervisor
 from lapa_ray.actors.worker_pool import WorkerPool, result_of
-from lapa_ray.core.config import NOT_IDENTITY, Config, RayConfig, StageConfig
+from lapa_ray.core.config import NOT_IDENTITY, RayConfig, StageConfig
 from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
+from lapa_ray.envs.shaping import ShapingConfig
 from lapa_ray.models.checkpoint import save_checkpoint
 from lapa_ray.models.q_network import QNetworkConfig, weights_path
 from lapa_ray.replay.buffer import ReplayConfig
-
-
-class ExplorationConfig(Config):
-    """ε of all workers: max(minimum, base^(t / decay_steps)), t the agent steps of all workers."""
-
-    base: float = Field(0.1, gt=0, le=1)
-    """Share of random actions, in [0, 1], after decay_steps steps: the base of the power."""
-    decay_steps: PositiveInt = 1_000_000
-    """Agent steps after which ε has come down to base."""
-    minimum: float = Field(0.1, ge=0, le=1)
-    """Share of random actions, in [0, 1], that ε never falls below."""
-
-    def epsilon(self, num_steps: int) -> float:
-        """ε after so many agent steps."""
-        return float(max(self.minimum, self.base ** (num_steps / self.decay_steps)))
 
 
 class TrainDqnConfig(StageConfig):
@@ -68,6 +56,8 @@ class TrainDqnConfig(StageConfig):
     """Learning rule."""
     exploration: ExplorationConfig = ExplorationConfig()
     """ε-greedy play."""
+    shaping: ShapingConfig = ShapingConfig()
+    """What is learnt from beside the score."""
     workers: WorkerConfig = WorkerConfig()
     """Who plays."""
     resources: LearnerResources = LearnerResources()
@@ -155,8 +145,9 @@ class Training:
             batch_size=config.learner.batch_size,
             num_updates=config.num_updates,
             seed=config.seed,
-            max_waiting_steps=2 * workers.num_workers * workers.envs_per_worker * workers.rollout_steps,
+            max_waiting_steps=2 * workers.num_envs * workers.rollout_steps,
             gamma=config.learner.gamma,
+            obs_shape=config.env.obs_shape,
         )
 
     def _start_learner(self, num_actions: int) -> Any:
@@ -164,19 +155,20 @@ class Training:
         resources = config.resources.on_machine(config.workers.num_workers)
         source = batch_source(self._server, config.resources, wants_td_errors=config.use_per)
         return LearnerActor.options(num_cpus=resources.num_cpus, num_gpus=num_gpus(config.resources.device)).remote(
-            num_actions, config.network, config.learner, resources, config.seed, source
+            num_actions, config.network, config.learner, resources, config.seed, source, config.env.obs_shape
         )
 
     def _start_worker(self) -> Any:
         config = self._config
         return start_worker(
-            partial(AtariEnv, config.env),
+            partial(AtariEnv, config.env, keep_frames=self._frames_folder is not None),
             self._blocks.take(config.workers.envs_per_worker),
             config.network,
             config.seed,
             self._server,
             self._frames_folder,
             config.workers.cpus_per_worker,
+            options=_rollout_options(config),
         )
 
     def _show(self, progress: Progress) -> None:
@@ -197,6 +189,15 @@ def checkpoints_of(config: TrainDqnConfig, folder: Path, resolved: dict[str, Any
     """The checkpoints of the run in `folder`, whose resolved config is written into each."""
     return Checkpoints(
         folder.resolve() / "checkpoints", use_per=config.use_per, with_replay=config.save_replay, config=resolved
+    )
+
+
+def _rollout_options(config: TrainDqnConfig) -> RolloutOptions:
+    learner = config.learner
+    return RolloutOptions(
+        ladder=config.exploration.ladder_of(config.workers.num_envs),
+        with_values=config.use_per and config.replay.actor_priorities,
+        learning=LearningSettings(learner.clip_rewards, learner.life_loss_terminal, learner.gamma, config.shaping),
     )
 
 

@@ -83,6 +83,7 @@ def run(config: RecordConfig) -> Artefact:
     agent = None if config.agent in (RANDOM, PLANNER) else open_artefact(Path(config.agent), "agent")
     network = None if agent is None else load_agent(agent)
     _check_game(config, agent, network)
+    _check_observations(config, agent)
     _check_planned(config)
     draft = Draft.begin(config, "frames", {} if agent is None else {"agent": agent})
     missing = _missing_episodes(config, draft.path)
@@ -168,6 +169,17 @@ def _check_game(config: RecordConfig, agent: Artefact | None, network: QNetwork 
         raise LapaError(
             f"--agent {agent.path}: trained on {game} ({network.head.out_features} actions), but --env.game is "
             f"{config.env.game} ({num_actions} actions); give the game that it was trained on."
+        )
+
+
+def _check_observations(config: RecordConfig, agent: Artefact | None) -> None:
+    if agent is None:
+        return
+    saw = AtariEnvConfig(**agent.manifest.config["env"])
+    if saw.obs_shape != config.env.obs_shape:
+        raise LapaError(
+            f"--agent {agent.path}: learnt from other observations; "
+            f"give --env.obs_size {saw.obs_size} --env.obs_channels {saw.obs_channels}."
         )
 
 

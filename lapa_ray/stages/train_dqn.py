@@ -10,6 +10,7 @@ from lapa_ray.core.metric_log import MetricLog, forget_rows_after
 from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.envs.atari_env import AtariEnv
+from lapa_ray.envs.shaping import Shaper
 from lapa_ray.stages.dqn_training import TrainDqnConfig, Training, checkpoints_of, require_room
 
 GAMEPLAY = "gameplay"
@@ -62,6 +63,7 @@ def _check(config: TrainDqnConfig) -> int:
             f"--num_steps {config.num_steps}: ends before the first update (--replay.min_size "
             f"{config.replay.min_size}); play more steps, or lower min_size."
         )
+    Shaper(config.shaping, config.env.game, config.learner.gamma)
     return AtariEnv(config.env).num_actions
 
 

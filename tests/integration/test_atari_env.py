@@ -18,13 +18,31 @@ from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
 from lapa_ray.envs.emulator import load_emulator, rom_ids
 
 
-@pytest.mark.parametrize(("frame_skip", "num_steps", "episodes"), [(4, 1500, 2), (2, 1500, 1), (1, 200, 0)])
-def test_observations_equal_gymnasiums(frame_skip, num_steps, episodes):
+@pytest.mark.parametrize(
+    ("num_steps", "episodes", "keep_frames", "fields"),
+    [
+        (1500, 2, True, {}),
+        (1000, 1, False, {}),
+        (1500, 1, True, {"frame_skip": 2}),
+        (200, 0, False, {"frame_skip": 1}),
+        (400, 0, False, {"obs_size": 96}),
+        (400, 0, True, {"obs_channels": 3}),
+        (400, 0, False, {"obs_size": 128, "obs_channels": 3}),
+        (300, 0, True, {"game": "KeystoneKapers"}),  # of 250 lines, and European
+    ],
+)
+def test_observations_equal_gymnasiums(num_steps, episodes, keep_frames, fields):
+    config = AtariEnvConfig(sticky_probability=0, **fields)
     gymnasium.register_envs(ale_py)
     theirs = AtariPreprocessing(
-        gymnasium.make("ALE/MsPacman-v5", frameskip=1, repeat_action_probability=0.0), noop_max=0, frame_skip=frame_skip
+        gymnasium.make(f"ALE/{config.game}-v5", frameskip=1, repeat_action_probability=0.0),
+        noop_max=0,
+        frame_skip=config.frame_skip,
+        screen_size=config.obs_size,
+        grayscale_obs=config.obs_channels == 1,
     )
-    ours = AtariEnv(AtariEnvConfig(sticky_probability=0, frame_skip=frame_skip))
+    ours = AtariEnv(config, keep_frames=keep_frames)
+    assert ours.reset(0).obs.shape == config.obs_shape
     generator = np.random.default_rng(0)
     obs, _ = theirs.reset(seed=0)
     np.testing.assert_array_equal(ours.reset(0).obs, obs)
@@ -60,6 +78,40 @@ def test_palette_and_grey_equal_the_emulators(game):
             np.testing.assert_array_equal(to_rgb(screen, info.palette), ale.getScreenRGB())
             np.testing.assert_array_equal(grey[screen], ale.getScreenGrayscale())
     assert len(seen) >= 8
+
+
+def test_without_frames_everything_but_the_frames_is_the_same():
+    """Up to an end in the middle of a step; its last frame is told either way."""
+    config = AtariEnvConfig(max_frames=4 * 400 + 1)
+    whole, brief = AtariEnv(config), AtariEnv(config, keep_frames=False)
+    generator, steps = np.random.default_rng(3), [(whole.reset(5), brief.reset(5))]
+    while not steps[-1][0].is_last:
+        action = int(generator.integers(whole.num_actions))
+        steps.append((whole.step(action), brief.step(action)))
+    assert len(steps) == 402
+    for one, other in steps:
+        np.testing.assert_array_equal(one.obs, other.obs)
+        assert (one.reward, one.terminated, one.truncated) == (other.reward, other.terminated, other.truncated)
+        np.testing.assert_array_equal(one.frames.screens[-1:], other.frames.screens)
+        np.testing.assert_array_equal(one.frames.ram[-1:], other.frames.ram)
+        assert one.frames.executed_actions[-1] == other.frames.executed_actions
+        assert one.frames.lives[-1] == other.frames.lives
+        assert one.frames.rewards.sum() == other.frames.rewards == one.reward
+    assert sum(one.reward for one, _ in steps) > 0
+
+
+def test_sticky_draws_are_those_of_the_seed_four_a_step():
+    """Recordings made before can be made again: drawing for many steps at once is the same stream."""
+    env, generator = AtariEnv(AtariEnvConfig()), np.random.default_rng(11)
+    env.reset(11)
+    before = 0
+    for index in range(300):
+        action = index % 8 + 1
+        expected = []
+        for repeats in generator.random(4) < 0.25:
+            before = before if repeats else action
+            expected.append(before)
+        assert env.step(action).frames.executed_actions.tolist() == expected
 
 
 def _episode(env: AtariEnv, seed: int, num_steps: int) -> list[bytes]:

@@ -231,6 +231,11 @@ def test_an_agent_of_another_game(refused, whole, tmp_path):
     assert f"--agent {whole / 'agent'}: trained on MsPacman" in message
 
 
+def test_an_agent_that_saw_other_observations(refused, whole, tmp_path):
+    message = refused("record", f"--out={tmp_path / 'out'}", f"--agent={whole / 'agent'}", "--env.obs_size=96")
+    assert "learnt from other observations; give --env.obs_size 84 --env.obs_channels 1." in message
+
+
 def test_a_game_that_does_not_exist(refused, tmp_path):
     message = refused("train-dqn", f"--out={tmp_path / 'out'}", "--env.game=MsPackman")
     assert "--env.game MsPackman: the ALE has no such game; did you mean MsPacman" in message
@@ -244,6 +249,11 @@ def test_a_game_that_does_not_exist(refused, tmp_path):
         (["--replay.beta_start=0.9", "--replay.beta_end=0.4"], "beta_start: should be at most beta_end (0.4); got 0.9"),
         (["--replay.n_step=60", "--replay.capacity=50"], "n_step: should be at most capacity (50); got 60"),
         (["--resources.device=cpu", "--resources.cuda_graph=true"], "--resources.cuda_graph: needs CUDA, and the"),
+        (
+            ["--shaping.dot_distance=1", "--env.game=Pong"],
+            "--shaping.dot_distance: where dots lie is known of MsPacman",
+        ),
+        (["--env.obs_channels=2"], "--env.obs_channels: should be {1,3}; got 2"),
     ],
 )
 def test_options_that_contradict_each_other(refused, tmp_path, options, expected):

@@ -200,6 +200,26 @@ def test_random_play_has_no_parent_and_is_cut_where_asked(tmp_path):
     assert all(rows.columns["truncated"][-1] for rows in episodes.values())
 
 
+def test_every_switch_of_play_at_once(tmp_path):
+    """Small colour observations, the ladder, values beside frames, and what is learnt apart from what is played."""
+    seen = {**ENV, "obs_size": 52, "obs_channels": 3}
+    config = train_config(
+        tmp_path / "agent",
+        num_steps=300,
+        env=seen,
+        exploration={"ladder": True},
+        replay={"capacity": 500, "min_size": 100, "actor_priorities": True},
+        learner={"batch_size": 16, "clip_rewards": True, "life_loss_terminal": True},
+        shaping={"life_loss": 1.0, "dot_distance": 0.01},
+    )
+    figures = train_dqn.run(config).manifest.figures
+    assert (figures["num_updates"], figures["num_skipped_steps"]) == (100, 0)
+    _, episodes = read_shards(shard_paths(tmp_path / "agent" / "gameplay"))
+    assert all(np.all(rows.columns["reward"] % 10 == 0) for rows in episodes.values())  # raw scores
+    recorded = record.run(record_config(tmp_path / "frames", tmp_path / "agent", 1, num_episodes=1, env=seen))
+    assert recorded.manifest.figures["num_steps"] == 60
+
+
 def test_an_agent_of_another_shape_or_game_is_named(agent, tmp_path):
     with pytest.raises(LapaError, match=r"trained on MsPacman \(9 actions\), but --env.game is Breakout"):
         record.run(record_config(tmp_path / "frames", agent, 1, env={"game": "Breakout"}))

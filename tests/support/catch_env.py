@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from lapa_ray.core.frames import NO_ACTION, RAM_BYTES, GameInfo, StepFrames
@@ -58,3 +60,26 @@ class CatchEnv:
             np.ones(1, dtype=np.int8),
         )
         return Step(obs, reward, self._row >= SIZE - 1, truncated=False, frames=frames)
+
+
+class CatchLivesEnv(CatchEnv):
+    """Ball after ball until three were missed, or ten fell: +1 for each caught; a miss costs a life and no reward."""
+
+    LIVES, BALLS = 3, 10
+
+    def reset(self, seed: int) -> Step:
+        self._generator = np.random.default_rng(seed)
+        self._lives, self._num_balls = self.LIVES, 0
+        return self._with_lives(super().reset(seed), ended=False)
+
+    def step(self, action: int) -> Step:
+        step = super().step(action)
+        if step.terminated:
+            self._num_balls += 1
+            self._lives -= step.reward < 0
+            self._ball, self._row = int(self._generator.integers(SIZE)), 0
+        return self._with_lives(step, ended=self._lives == 0 or self._num_balls == self.BALLS)
+
+    def _with_lives(self, step: Step, *, ended: bool) -> Step:
+        frames = replace(step.frames, lives=np.array([self._lives], dtype=np.int8))
+        return replace(step, reward=max(step.reward, 0.0), terminated=ended, frames=frames)

@@ -9,7 +9,7 @@ import numpy as np
 
 from lapa_ray.actors.learner import Learner, LearnerConfig, LearnerResources
 from lapa_ray.actors.replay_server import ReplayServer
-from lapa_ray.actors.rollout_worker import RolloutWorker
+from lapa_ray.actors.rollout_worker import RolloutOptions, RolloutWorker
 from lapa_ray.envs.environment import Environment
 from lapa_ray.models.q_network import QNetworkConfig
 from lapa_ray.replay.buffer import ReplayConfig
@@ -48,6 +48,7 @@ class LocalTraining:
         num_envs: int = 4,
         rollout_steps: int = 16,
         seed: int = 0,
+        options: RolloutOptions | None = None,
     ) -> None:
         self.num_steps, self._rollout_steps, self._num_envs = num_steps, rollout_steps, num_envs
         self.server = ReplayServer(
@@ -62,7 +63,9 @@ class LocalTraining:
         )
         actions = make_env().num_actions
         self.learner = Learner(actions, network, learner, ONE_THREAD, seed, LocalSource(self.server))
-        self._make_worker = partial(RolloutWorker, make_env, network=network, seed=seed)
+        self._make_worker = partial(
+            RolloutWorker, make_env, network=network, seed=seed, options=options or RolloutOptions()
+        )
         self.worker = self._make_worker(blocks=list(range(num_envs)), send=self._insert)
 
     def _insert(self, chunks: list[Chunk]) -> None:

@@ -7,22 +7,25 @@ import pytest
 import torch
 
 from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK, EpisodeBlocks
+from lapa_ray.actors.exploration import Ladder
+from lapa_ray.actors.learning_view import LearningSettings
 from lapa_ray.actors.policy import EpsilonGreedy, to_weights
-from lapa_ray.actors.rollout_worker import RolloutWorker
+from lapa_ray.actors.rollout_worker import RolloutOptions, RolloutWorker
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from tests.support.counter_env import NUM_ACTIONS, CounterEnv, read
+from tests.support.lives_env import LivesEnv
 
 NETWORK = QNetworkConfig(channels=(2, 2, 2), hidden=4, frame_stack=2)
 LENGTH = 7
 WEIGHTS = to_weights(QNetwork(NUM_ACTIONS, NETWORK))
 
 
-def worker(sent: list, blocks=(0, 1), folder=None, **env_fields) -> RolloutWorker:
-    make_env = partial(CounterEnv, LENGTH, **env_fields)
-    return RolloutWorker(make_env, list(blocks), NETWORK, seed=3, send=sent.append, frames_folder=folder)
+def worker(sent: list, blocks=(0, 1), folder=None, options=None, env=CounterEnv, **env_fields) -> RolloutWorker:
+    make_env, options = partial(env, LENGTH, **env_fields), options or RolloutOptions()
+    return RolloutWorker(make_env, list(blocks), NETWORK, 3, sent.append, folder, options)
 
 
 def rows_of(sent: list, stream: int) -> list[tuple]:
@@ -71,6 +74,89 @@ def test_gameplay_holds_what_was_sent(tmp_path):
     steps = np.concatenate([rows.columns["step"] for rows in episodes.values()])
     is_last_frame = np.diff(np.append(steps, -9)) != 0
     assert kept[is_last_frame & (steps >= 0)].tolist() == sent_actions
+
+
+def test_what_is_learnt_is_sent_and_what_was_played_is_told_and_recorded(tmp_path):
+    """Rewards 1 … 7, a life lost at steps 3 and 6."""
+    learning = LearningSettings(clip_rewards=True, life_loss_terminal=True)
+    options, sent = RolloutOptions(learning=learning), []
+    one = worker(sent, (0,), tmp_path, options, env=LivesEnv)
+    stats = one.play(WEIGHTS, epsilon=1.0, num_steps=LENGTH)
+    one.close()
+    assert stats.episodes == [(LENGTH * (LENGTH + 1) / 2, LENGTH)]
+    _, starts, _, rewards, terminated = zip(*rows_of(sent, 0), strict=True)
+    assert list(starts) == [True] + [False] * LENGTH + [True]  # the game went on after each loss
+    assert list(rewards[1:-1]) == [1.0] * LENGTH
+    assert [index for index, ended in enumerate(terminated) if ended] == [3, 6, LENGTH]
+    _, episodes = read_shards(shard_paths(tmp_path))
+    assert episodes[0].total_reward == LENGTH * (LENGTH + 1) / 2
+    assert np.flatnonzero(episodes[0].columns["terminated"]).tolist() == [4 * LENGTH]
+
+
+@pytest.mark.parametrize("obs_shape", [(84, 84), (96, 96), (60, 60, 3)])
+@pytest.mark.parametrize("truncates", [False, True])
+def test_values_beside_the_frames_are_those_of_the_network(truncates, obs_shape):
+    """Against stacks built from the frames sent, one at a time."""
+    network = QNetwork(NUM_ACTIONS, NETWORK, obs_shape).eval()
+    sent: list = []
+    options = RolloutOptions(with_values=True)
+    one = worker(sent, options=options, env=LivesEnv, truncates=truncates, obs_shape=obs_shape)
+    for num_steps in (3, LENGTH, 5):
+        one.play(to_weights(network), 0.5, num_steps)
+    for stream in (0, 1):
+        chunks = [chunk for message in sent for chunk in message if chunk.stream == stream]
+        max_q, chosen_q = (np.concatenate([getattr(c, name) for c in chunks]) for name in ("max_q", "chosen_q"))
+        assert (max_q.dtype, chosen_q.dtype) == (np.float32, np.float32)
+        rows = rows_of(sent, stream)
+        values = values_of(network, rows)
+        steps = [row for row, (_, start, *_) in enumerate(rows) if not start]
+        assert not chosen_q[[row for row in range(len(rows)) if row not in steps]].any()
+        expected = [values[row - 1, rows[row][2]] for row in steps]
+        np.testing.assert_allclose(chosen_q[steps], expected, rtol=1e-4, atol=1e-6)
+        # Nothing is learnt from what comes after a terminal; a truncated episode's last stack counts.
+        counts = [row for row, (*_, terminated) in enumerate(rows) if not terminated]
+        assert len(counts) == 15 + 3 - (0 if truncates else 2)
+        np.testing.assert_allclose(max_q[counts], values[counts].max(axis=1), rtol=1e-4, atol=1e-6)
+
+
+def values_of(network: QNetwork, rows: list[tuple]) -> np.ndarray:
+    """Action values [n, num_actions] of the stacks of two that end in each row."""
+    frames = np.stack([frame for frame, *_ in rows])
+    starts = np.array([start for _, start, *_ in rows])
+    before = np.where(starts, np.arange(len(rows)), np.arange(len(rows)) - 1)
+    with torch.no_grad():
+        return network(torch.tensor(np.stack([frames[before], frames], axis=1))).numpy()
+
+
+def test_values_are_sent_only_where_they_are_asked_for():
+    sent: list = []
+    worker(sent).play(WEIGHTS, epsilon=0.5, num_steps=2)
+    assert all(chunk.max_q is None and chunk.chosen_q is None for chunk in sent[0])
+
+
+def test_values_do_not_change_what_is_played():
+    plain, valued = [], []
+    worker(plain).play(WEIGHTS, epsilon=0.5, num_steps=30)
+    worker(valued, options=RolloutOptions(with_values=True)).play(WEIGHTS, epsilon=0.5, num_steps=30)
+    for one, other in zip(plain[0], valued[0], strict=True):
+        np.testing.assert_array_equal(one.actions, other.actions)
+        np.testing.assert_array_equal(one.frames, other.frames)
+
+
+def test_each_environment_plays_on_the_rung_of_its_workers_place():
+    """Four environments of two workers; the greedy action is 2, and ε 1, ½, ¼, ⅛ of 0.5 … by steepness 3."""
+    network = QNetwork(NUM_ACTIONS, NETWORK)
+    with torch.no_grad():
+        network.head.bias[2] = 100.0
+    options, shares = RolloutOptions(ladder=Ladder(4, steepness=3.0)), []
+    for place in (0, 1):
+        sent: list = []
+        blocks = (2 * place + 10, 2 * place + 11)
+        one = worker(sent, blocks, options=options)
+        one.play(to_weights(network), 0.5, 1500, place)
+        steps = [[int(row[2]) for row in rows_of(sent, stream) if not row[1]] for stream in blocks]
+        shares += [np.mean(np.array(actions) != 2) / (4 / 5) for actions in steps]
+    assert shares == pytest.approx([0.5, 0.25, 0.125, 0.0625], abs=0.04)
 
 
 def test_a_folder_that_the_node_does_not_see_is_named(tmp_path):
