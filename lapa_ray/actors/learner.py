@@ -23,7 +23,7 @@ from torch import Tensor
 
 from lapa_ray.actors.policy import to_weights
 from lapa_ray.core.config import Config, Device, Fraction
-from lapa_ray.core.errors import LapaError
+from lapa_ray.core.errors import DivergedError, LapaError
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.models.checkpoint import load_checkpoint, load_weights
 from lapa_ray.models.device import resolve_device
@@ -116,7 +116,7 @@ class Learner:
         self.num_updates = 0
 
     def train(self, num_updates: int) -> LearnerReport:
-        """Make `num_updates` updates. Raises `LapaError` if the loss is not a number."""
+        """Make `num_updates` updates. Raises `DivergedError` if the loss is not a number."""
         sums: dict[str, float] = {}
         for batch in self._source.batches(self.num_updates, num_updates):
             td_errors, metrics = self.update(batch)
@@ -141,7 +141,7 @@ class Learner:
         td_errors = (targets - chosen).detach().abs()
         metrics = _measure(loss, values, td_errors, norm)
         if not math.isfinite(metrics["loss"]):
-            raise LapaError(
+            raise DivergedError(
                 f"update {self.num_updates}: the loss is {metrics['loss']}; try a lower --learner.learning_rate."
             )
         self._optimizer.step()
@@ -181,6 +181,19 @@ class Learner:
         self._optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["torch_rng"])
         self.num_updates = int(state["num_updates"])
+
+    def check_valid(self) -> None:
+        """Raise `AssertionError` if a weight is no number, or the target is not that of the updates made."""
+        assert self.num_updates >= 0, "updates below 0"
+        online, target = self._network.state_dict(), self._target.state_dict()
+        for name, value in online.items():
+            assert torch.isfinite(value + target[name]).all(), f"{name} is not finite"
+            is_fresh = self.num_updates % self._config.target_update_period_updates == 0
+            assert not is_fresh or torch.equal(value, target[name]), f"{name} of the target was not copied"
+
+    def connect(self, source: BatchSource) -> None:
+        """From now on take batches from `source`."""
+        self._source = source
 
     def _staged(self, windows: NDArray[np.uint8]) -> Tensor:
         """`windows` on the device; by way of pinned memory where that lets the copy overlap the computation."""

@@ -16,6 +16,7 @@ import torch
 from pydantic import Field, PositiveInt
 
 from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK
+from lapa_ray.actors.guarded_env import GuardedEnv
 from lapa_ray.actors.policy import EpsilonGreedy, Weights
 from lapa_ray.core.config import Config
 from lapa_ray.core.errors import LapaError
@@ -27,6 +28,8 @@ from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.chunk import Chunk
 
 EnvFactory = Callable[[], Environment]
+STREAMS_PER_BLOCK = 2**40
+"""An environment's streams are its block + 0, 1, 2, … × this; blocks are fewer."""
 
 
 class WorkerConfig(Config):
@@ -42,6 +45,10 @@ class WorkerConfig(Config):
     """Steps of each environment between two fetches of weights."""
     cpus_per_worker: float = Field(0.5, gt=0)
     """CPU cores that Ray reserves for a worker."""
+    max_env_failures: int = Field(3, ge=0)
+    """Times that the environments of a worker may raise; it starts anew with other episodes, then the run stops."""
+    max_weights_age_updates: PositiveInt = 1_000
+    """Updates that the learner may be ahead of the weights that a worker plays with; beyond that it waits."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class EnvRunner:
 
     def __init__(self, env: Environment, block: int, frame_stack: int, seed: int, writer: FrameWriter | None) -> None:
         self._env, self._block, self._seed, self._writer = env, block, seed, writer
+        self._stream = block
         self._stack = FrameStack(frame_stack)
         self._num_episodes = 0
         self._rows: list[_Row] = []
@@ -88,11 +96,15 @@ class EnvRunner:
         self.stack = self._reset()
         return ended
 
+    def begin_stream(self) -> None:
+        """The next chunk begins a stream of its own: chunks before it may be lost, and must not be joined to it."""
+        self._stream += STREAMS_PER_BLOCK
+
     def take_chunk(self) -> Chunk:
         """The rows since the last one, as a chunk of this environment's stream."""
         rows, self._rows = self._rows, []
         return Chunk(
-            stream=self._block,
+            stream=self._stream,
             frames=np.stack([row.frame for row in rows]),
             starts=np.array([row.start for row in rows]),
             actions=np.array([row.action for row in rows], dtype=np.int64),
@@ -136,7 +148,7 @@ class RolloutWorker:
     ) -> None:
         """`blocks`: one block of episode ids an environment; `frames_folder`: where gameplay goes, if anywhere."""
         torch.set_num_threads(1)
-        envs = [make_env() for _ in blocks]
+        envs = [GuardedEnv(make_env()) for _ in blocks]
         self._send = send
         self._policy = EpsilonGreedy(QNetwork(envs[0].num_actions, network), envs[0].num_actions)
         self._runners = [
@@ -153,13 +165,26 @@ class RolloutWorker:
             actions = self._policy.act(stacks, epsilon, [runner.generator for runner in self._runners])
             ended = [runner.step(int(action)) for runner, action in zip(self._runners, actions, strict=True)]
             episodes += [episode for episode in ended if episode is not None]
-        self._send([runner.take_chunk() for runner in self._runners])
+        self._deliver([runner.take_chunk() for runner in self._runners])
         return RolloutStats(num_steps * len(self._runners), episodes)
+
+    def connect(self, send: Callable[[list[Chunk]], None]) -> None:
+        """From now on give chunks to `send`, which knows nothing of those before."""
+        self._send = send
+        for runner in self._runners:
+            runner.begin_stream()
 
     def close(self) -> None:
         """Finish the gameplay's shards."""
         for runner in self._runners:
             runner.close()
+
+    def _deliver(self, chunks: list[Chunk]) -> None:
+        try:
+            self._send(chunks)
+        except Exception:
+            self.connect(self._send)
+            raise
 
 
 def check_visible(folder: Path) -> None:
