@@ -59,13 +59,8 @@ class Crew:
         self._last_status = status
         return status
 
-    def note_rollout(self) -> None:
-        """A rollout is in: the server does all that it can, if there is nothing to be learnt yet."""
-        if self._last_status is not None and not self._last_status.allowed_batches:
-            self.server.note_progress()
-
     def note_report(self) -> None:
-        """Updates were made, for which both are there."""
+        """Updates were made, for which both are there: a server that dies whenever it is filled gave none."""
         self.server.note_progress()
         self.learner.note_progress()
 

@@ -41,8 +41,8 @@ class Plan:
 class Supervisor:
     """Drives the actors until the plan is done or a stop is asked for.
 
-    Done is: all steps played, and all updates made that they earned. The steps of a rollout that was lost are played
-    again, the updates that were lost with a learner are made again, and steps that fill a lost buffer again come on top.
+    Done is: all steps played, and all updates made that they earned. Steps of a rollout that was lost are played again,
+    updates that were lost with a learner are made again, and steps that fill a lost buffer again come on top.
     No worker plays with weights that are more than `max_weights_age_updates` updates behind the learner.
     """
 
@@ -196,7 +196,6 @@ class Supervisor:
         if taken is None:
             self._crew.learner.result_of(self._weights)  # they may be what is lost
             return
-        self._crew.note_rollout()
         stats, weights_update = taken
         self.counters.num_steps += stats.num_steps
         self.counters.num_episodes += len(stats.episodes)

@@ -79,10 +79,9 @@ class TrainDqnConfig(StageConfig):
     checkpoint_period_updates: Annotated[int, NOT_IDENTITY] = Field(50_000, ge=1)
     """Updates between checkpoints."""
     save_replay: Annotated[bool, NOT_IDENTITY] = True
-    """Keep the replay buffer in each checkpoint (7 kB a transition), so that a resumed run need not fill it anew, nor
-    the successor of a replay server that died: it loses what came in since the last checkpoint."""
+    """Keep the replay buffer in each checkpoint (7 kB a transition), else it is filled anew after a stop or a crash."""
     copy_period_updates: Annotated[int, NOT_IDENTITY] = Field(1_000, ge=1)
-    """Updates between copies of the learner's state in Ray's memory; a dead learner's updates since are made again."""
+    """Updates between copies of the learner's state in Ray's memory; what a dead learner made since is made again."""
 
     @property
     def num_updates(self) -> int:
