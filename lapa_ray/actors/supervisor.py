@@ -94,9 +94,9 @@ class Supervisor:
 
     @property
     def weights_age(self) -> int:
-        """Updates between the oldest weights that are played with and the learner, as it last reported."""
+        """Updates that the learner, as it last reported, is ahead of the oldest weights that are played with."""
         oldest = self._crew.pool.oldest_weights_update
-        return 0 if oldest is None else self.counters.num_updates - oldest
+        return 0 if oldest is None else max(0, self.counters.num_updates - oldest)
 
     def _turn(
         self, write: Callable[[int, dict[str, float]], None], save: Callable[[], None], on_progress: Callable[[], None]
@@ -129,10 +129,8 @@ class Supervisor:
         self.is_done = True
 
     def _start_training(self, allowed: int) -> None:
-        made, limit = self.counters.num_updates, self._plan.max_weights_age_updates
-        oldest = self._crew.pool.oldest_weights_update
-        may_age = limit - self.weights_age if oldest is not None else limit
-        count = min(self._plan.num_updates - made, allowed, UPDATES_PER_REPORT, may_age)
+        may_age = self._plan.max_weights_age_updates - self.weights_age
+        count = min(self._plan.num_updates - self.counters.num_updates, allowed, UPDATES_PER_REPORT, may_age)
         if self._training is None and count > 0:
             self._training = self._crew.learner.handle.train.remote(count)
 

@@ -28,6 +28,8 @@ SLOW_UPDATE_S = 0.02
 """A hundred times what the check of a batch takes."""
 SLOW_STEP_S = 0.01
 """A hundred times what a step of the counter environment takes."""
+MAX_WEIGHTS_AGE = 10
+"""Fewer updates than a slow rollout earns; `check_run` looks at the age that was reached."""
 CHUNK_MB = 9 * 2 * 84 * 84 / 1e6
 BATCH_MB = BATCH_SIZE * 5 * 84 * 84 / 1e6
 MOST_MB = 2 * (NUM_WORKERS * CHUNK_MB + 3 * BATCH_MB)
@@ -52,6 +54,7 @@ def test_what_waits_is_bounded_however_slow_the_others_are(tmp_path, slow):
             partial(DyingEnv, LENGTH, seconds=SLOW_STEP_S) if slow == "workers" else partial(CounterEnv, LENGTH),
             num_steps=NUM_STEPS,
             learner={"seconds": SLOW_UPDATE_S} if slow == "learner" else None,
+            max_weights_age=MAX_WEIGHTS_AGE,
         )
         waiting, stored, references = [0.0], [0.0], [0]
 
