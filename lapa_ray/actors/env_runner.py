@@ -16,6 +16,8 @@ from lapa_ray.dataset.writer import FrameWriter
 from lapa_ray.envs.environment import Environment, FrameStack, Observation, Step
 from lapa_ray.replay.chunk import Chunk
 
+STREAMS_PER_BLOCK = 2**40
+"""An environment's streams are its block + 0, 1, 2, … × this; blocks are fewer."""
 Values = NDArray[np.float32]
 ValueOf = Callable[[Observation], Values]
 """A stack uint8 [k, *obs.shape] → the action values float32 [num_actions]."""
@@ -47,6 +49,7 @@ class EnvRunner:
         learning: LearningSettings,
     ) -> None:
         self._env, self._block, self._seed, self._writer = env, block, seed, writer
+        self._stream = block
         self._stack = FrameStack(frame_stack)
         self._view = LearningView(learning, env.info)
         self._num_episodes = 0
@@ -81,11 +84,15 @@ class EnvRunner:
         if self._rows:  # none just after a chunk was taken, which was sent with it
             self._rows[-1].max_q = max_q
 
+    def begin_stream(self) -> None:
+        """The next chunk begins a stream of its own: chunks before it may be lost, and must not be joined to it."""
+        self._stream += STREAMS_PER_BLOCK
+
     def take_chunk(self, *, with_values: bool) -> Chunk:
         """The rows since the last one, as a chunk of this environment's stream."""
         rows, self._rows = self._rows, []
         return Chunk(
-            stream=self._block,
+            stream=self._stream,
             frames=np.stack([row.frame for row in rows]),
             starts=np.array([row.start for row in rows]),
             actions=np.array([row.action for row in rows], dtype=np.int64),

@@ -22,12 +22,28 @@ class EpisodeBlocks:
         """Continue the count in `path`. Raises `LapaError` if it is damaged."""
         self._path = path
         self._next = _read(path) if path.exists() else 0
+        self._end_of_given = 0
 
     def take(self, count: int) -> list[int]:
         """`count` blocks that nobody had before."""
         first, self._next = self._next, self._next + count
         write_json(self._path, {"next_block": self._next})
+        self._end_of_given = self._next
         return list(range(first, self._next))
+
+    def get_state(self) -> dict[str, int]:
+        """The next block."""
+        return {"next_block": self._next}
+
+    def set_state(self, state: dict[str, int]) -> None:
+        """Go on from a state, or from where the file is if that is farther: no block is given twice."""
+        self._next = max(self._next, int(state["next_block"]))
+
+    def check_valid(self) -> None:
+        """Raise `AssertionError` if a block was given out that the file does not tell of."""
+        assert 0 <= self._end_of_given <= self._next, "blocks given out beyond the count"
+        written = _read(self._path) if self._end_of_given else 0
+        assert self._end_of_given <= written, "a kill now would have blocks given out again"
 
 
 def _read(path: Path) -> int:

@@ -25,7 +25,7 @@ from lapa_ray.actors.policy import to_weights
 from lapa_ray.actors.staging import HostCopy, Staging
 from lapa_ray.actors.stopwatch import Stopwatch
 from lapa_ray.core.config import Config, Device, Fraction
-from lapa_ray.core.errors import LapaError
+from lapa_ray.core.errors import DivergedError, LapaError
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.models.checkpoint import load_checkpoint, on_cpu
 from lapa_ray.models.device import check_compiler, resolve_device
@@ -165,7 +165,7 @@ class Learner:
         self.num_updates = 0
 
     def train(self, num_updates: int) -> LearnerReport:
-        """Make `num_updates` updates. Raises `LapaError` if the loss is not a number."""
+        """Make `num_updates` updates. Raises `DivergedError` if the loss is not a number."""
         self._check_sound()
         first, under_way = self.num_updates, deque[_Made]()
         lag = 1 if self._device.type == "cuda" else 0
@@ -207,6 +207,16 @@ class Learner:
         self._update.set_state(state, path)
         self.num_updates, self._fault = int(state["num_updates"]), None
 
+    def check_valid(self) -> None:
+        """Raise `AssertionError` if a weight is no number, or the target is not that of the updates made."""
+        assert self.num_updates >= 0, "updates below 0"
+        is_fresh = self.num_updates % self._config.target_update_period_updates == 0
+        self._update.check_valid(is_target_fresh=is_fresh)
+
+    def connect(self, source: BatchSource) -> None:
+        """From now on take batches from `source`."""
+        self._source = source
+
     def _launch(self, batch: Batch) -> _Made:
         """Set off one update."""
         with self._watch.part("staging"):
@@ -244,7 +254,7 @@ class Learner:
 
     def _check_sound(self) -> None:
         if self._fault is not None:
-            raise LapaError(self._fault)
+            raise DivergedError(self._fault)
 
 
 def _settings(config: LearnerConfig, resources: LearnerResources) -> UpdateSettings:

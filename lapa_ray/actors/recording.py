@@ -10,7 +10,7 @@ import ray
 
 from lapa_ray.actors.cluster import require_resources, wait_for_actors
 from lapa_ray.actors.episode_player import PlayedEpisode
-from lapa_ray.actors.worker_pool import DEATHS, MAX_DEATHS_IN_A_ROW
+from lapa_ray.actors.faults import DEATHS, MAX_DEATHS_IN_A_ROW
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest

@@ -1,7 +1,8 @@
 """The replay server: the one shared buffer and its limiter behind one door. A plain class; Ray wraps it.
 
 Chunks of frames come from workers, batches go to the learner, priorities come back. It never blocks: `status` says what
-the limiter allows, and who drives the actors keeps to it.
+the limiter allows, and who drives the actors keeps to it. One that takes the place of a dead one goes on from the
+newest snapshot and the counts of the run: what was inserted since the snapshot is lost, without one everything.
 """
 
 from __future__ import annotations
@@ -30,14 +31,18 @@ MAX_BLOCK_FRAMES = 4096
 class ReplayStatus:
     """Transitions held, steps inserted, steps skipped (their past was lost), and what the limiter allows now.
 
-    `allowed_inserts`: steps that may be played beyond those inserted, infinite while the buffer is filling.
+    `num_extra_inserts`: steps on top of the run's, played and to be played, that fill a buffer again that was lost.
+    `allowed_inserts`: steps that may be played beyond those inserted, infinite while the buffer is filling. `counts`:
+    the limiter's, for a server that has to go on from here.
     """
 
     size: int
     num_inserts: int
     num_skipped: int
+    num_extra_inserts: int
     allowed_batches: int
     allowed_inserts: float
+    counts: dict[str, Any]
 
 
 class ReplayServer:
@@ -79,11 +84,15 @@ class ReplayServer:
         """Add `chunks`; returns how many agent steps they held."""
         num_steps = self._buffer.add(chunks)
         self._limiter.count_inserts(num_steps)
+        self._limiter.end_refill(len(self._buffer))
         return num_steps
 
     def sample(self, num_updates_done: int) -> Batch:
-        """A batch. Raises `ValueError` while the inserts have not earned one: ask `status` first."""
-        self._count_sample()
+        """The batch of the update after `num_updates_done`; of one that is made again, another one that counts once.
+
+        Raises `ValueError` while the inserts have not earned it: ask `status` first.
+        """
+        self._count_sample(num_updates_done)
         return self._buffer.sample(self._batch_size, self.beta(num_updates_done))
 
     def sample_slots(self, num_updates_done: int) -> tuple[SlotBatch, FrameBlock]:
@@ -91,7 +100,7 @@ class ReplayServer:
 
         The mirror takes answers in their order, so that it is just as the ring was when the batch was drawn.
         """
-        self._count_sample()
+        self._count_sample(num_updates_done)
         drawn = self._buffer.sample_slots(self._batch_size, self.beta(num_updates_done))
         return drawn, self._block_since(self._mirrored_id, self._buffer.store.frames.capacity)
 
@@ -109,25 +118,27 @@ class ReplayServer:
             return 0.0
         return beta_at(self._config, num_updates_done / max(self._num_updates, 1))
 
-    def status(self) -> ReplayStatus:
-        """Counts, and what the limiter allows."""
+    def status(self, num_updates_done: int | None = None) -> ReplayStatus:
+        """Counts, and what the limiter allows.
+
+        `num_updates_done`: the learner's updates, where none is under way: a dead learner's last samples do not count.
+        """
+        if num_updates_done is not None:
+            self._limiter.set_samples(num_updates_done * self._batch_size)
         size = len(self._buffer)
         return ReplayStatus(
             size=size,
             num_inserts=self._limiter.num_inserts,
             num_skipped=self._buffer.store.num_skipped,
+            num_extra_inserts=self._limiter.num_extra_inserts(size),
             allowed_batches=self._limiter.allowed_samples(size) // self._batch_size,
             allowed_inserts=self._limiter.allowed_inserts(size),
+            counts=self._limiter.get_state(),
         )
 
     def save(self, folder: Path, name: str) -> None:
         """Write a snapshot of everything."""
-        state = {
-            "buffer": self._buffer.get_state(),
-            "limiter": self._limiter.get_state(),
-            "generator": _generator_state(self._generator),
-        }
-        save_state(folder, name, state)
+        save_state(folder, name, self.get_state())
 
     def load(self, folder: Path, name: str) -> bool:
         """Take over a snapshot; returns whether there was one. Raises `LapaError` if it is damaged or does not fit."""
@@ -135,28 +146,42 @@ class ReplayServer:
         if state is None:
             return False
         try:
-            self._buffer.set_state(state["buffer"])
+            self.set_state(state)
         except (KeyError, ValueError) as error:
             raise LapaError(f"{folder / name}: does not fit this replay buffer ({error}); delete it.") from error
-        self._limiter.set_state(state["limiter"])
-        _set_generator_state(self._generator, state["generator"])
         return True
 
-    def counts(self) -> dict[str, int]:
-        """The limiter's counts, for a checkpoint without the buffer."""
-        return self._limiter.get_state()
+    def get_state(self) -> dict[str, Any]:
+        """Buffer (views of its arrays), limiter and generator, as nested dicts of arrays and numbers."""
+        return {
+            "buffer": self._buffer.get_state(),
+            "limiter": self._limiter.get_state(),
+            "generator": _generator_state(self._generator),
+        }
 
-    def restart(self, counts: dict[str, int]) -> None:
-        """Go on from `counts` with an empty buffer, which fills anew before the next update."""
-        self._limiter.set_state(counts)
-        self._limiter.forgive_refill()
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Take over the state of a server of the same config. Raises `KeyError` or `ValueError` if it does not fit."""
+        self._buffer.set_state(state["buffer"])
+        self._limiter.set_state(state["limiter"])
+        _set_generator_state(self._generator, state["generator"])
+
+    def go_on(self, counts: dict[str, Any], num_steps: int, num_updates: int) -> ReplayStatus:
+        """Go on where a run is, with what a snapshot brought back of its buffer; it fills anew up to `min_size`.
+
+        `counts` are the limiter's as they were last known, `num_steps` and `num_updates` the run's own.
+        """
+        num_inserts = max(num_steps, counts["inserts"])  # what a worker inserted before it died is not in the run's
+        self._limiter.set_state(counts | {"inserts": num_inserts, "samples": num_updates * self._batch_size})
+        self._limiter.refill(len(self._buffer))
+        return self.status()
 
     def check_valid(self) -> None:
         """Raise `AssertionError` if anything in it disagrees."""
         self._buffer.check_valid()
         self._limiter.check_valid()
 
-    def _count_sample(self) -> None:
+    def _count_sample(self, num_updates_done: int) -> None:
+        self._limiter.set_samples(num_updates_done * self._batch_size)
         if self._limiter.allowed_samples(len(self._buffer)) < self._batch_size:
             raise ValueError("the inserts have not earned another batch")
         self._limiter.count_samples(self._batch_size)

@@ -18,6 +18,7 @@ from pydantic import Field, PositiveInt
 
 from lapa_ray.actors.env_runner import EnvRunner
 from lapa_ray.actors.exploration import Ladder
+from lapa_ray.actors.guarded_env import GuardedEnv
 from lapa_ray.actors.learning_view import LearningSettings
 from lapa_ray.actors.policy import EpsilonGreedy, Weights
 from lapa_ray.core.config import Config
@@ -44,6 +45,10 @@ class WorkerConfig(Config):
     """Steps of each environment between two fetches of weights."""
     cpus_per_worker: float = Field(0.5, gt=0)
     """CPU cores that Ray reserves for a worker."""
+    max_env_failures: int = Field(3, ge=0)
+    """Times that the environments of a worker may raise; it starts anew with other episodes, then the run stops."""
+    max_weights_age_updates: PositiveInt = 1_000
+    """Updates that the learner may be ahead of the weights that a worker plays with; beyond that it waits."""
 
     @property
     def num_envs(self) -> int:
@@ -84,7 +89,7 @@ class RolloutWorker:
         """`blocks`: one block of episode ids an environment; `frames_folder`: where gameplay goes, if anywhere."""
         torch.set_num_threads(1)
         torch.manual_seed(seed_for(seed, "noise", *blocks))
-        envs = [make_env() for _ in blocks]
+        envs = [GuardedEnv(make_env()) for _ in blocks]
         self._send, self._options = send, options
         self._runners = [
             EnvRunner(env, block, network.frame_stack, seed, _writer(frames_folder, env, block), options.learning)
@@ -105,7 +110,7 @@ class RolloutWorker:
         episodes = [episode for _ in range(num_steps) for episode in self._step(epsilons) if episode is not None]
         if self._options.with_values:
             self._note_best(self._policy.values(self._stacks()))
-        self._send([runner.take_chunk(with_values=self._options.with_values) for runner in self._runners])
+        self._deliver([runner.take_chunk(with_values=self._options.with_values) for runner in self._runners])
         return RolloutStats(num_steps * num_envs, episodes)
 
     def _step(self, epsilons: NDArray[np.float64]) -> list[tuple[float, int] | None]:
@@ -132,10 +137,23 @@ class RolloutWorker:
     def _value_of(self, stack: Observation) -> NDArray[np.float32]:
         return self._policy.values(stack[None])[0]
 
+    def connect(self, send: Callable[[list[Chunk]], None]) -> None:
+        """From now on give chunks to `send`, which knows nothing of those before."""
+        self._send = send
+        for runner in self._runners:
+            runner.begin_stream()
+
     def close(self) -> None:
         """Finish the gameplay's shards."""
         for runner in self._runners:
             runner.close()
+
+    def _deliver(self, chunks: list[Chunk]) -> None:
+        try:
+            self._send(chunks)
+        except Exception:
+            self.connect(self._send)
+            raise
 
 
 def check_visible(folder: Path) -> None:

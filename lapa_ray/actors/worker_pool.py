@@ -1,38 +1,57 @@
 """The pool of rollout workers: starts them, gives them rollouts, replaces the dead. Runs in the driver.
 
-It knows neither learner nor limiter. A dead worker means a lost rollout; an exception in a worker is a fault and is
-raised here.
+It knows neither learner nor limiter. A dead worker means a lost rollout, and so does one whose environment raised or
+that could not deliver; any other exception in a worker is a fault and is raised here.
 """
 
 from __future__ import annotations
 
-import sys
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ray
-from ray.exceptions import ObjectLostError, RayActorError, RayTaskError
+from ray.exceptions import RayTaskError
 
-from lapa_ray.actors.faults import named_fault, plain
+from lapa_ray.actors.faults import (
+    DEATHS,
+    MAX_DEATHS_IN_A_ROW,
+    check_created,
+    environment_fault,
+    fault_of,
+    leans_on_dead,
+    named_fault,
+    reason_of,
+    say,
+)
 from lapa_ray.actors.rollout_worker import RolloutStats
 from lapa_ray.core.errors import LapaError
-
-MAX_DEATHS_IN_A_ROW = 5
-"""Deaths without one rollout between them after which the run gives up: something kills every worker."""
-DEATHS = (RayActorError, ObjectLostError)
+from lapa_ray.replay.chunk import Chunk
 
 StartWorker = Callable[[], Any]
 """→ the handle of a new worker, with blocks of episode ids of its own."""
 
 
+@dataclass(frozen=True)
+class _Rollout:
+    """Who plays it, its agent steps, and the learner's updates when its weights were taken."""
+
+    index: int
+    num_steps: int
+    weights_update: int
+
+
 class WorkerPool:
     """Workers, at most one rollout under way in each."""
 
-    def __init__(self, start_worker: StartWorker) -> None:
-        self._start_worker = start_worker
+    def __init__(self, start_worker: StartWorker, max_env_failures: int = 3) -> None:
+        """`max_env_failures`: how often the environments of one worker may raise."""
+        self._start_worker, self._max_env_failures = start_worker, max_env_failures
         self._workers: list[Any] = []
-        self._rollouts: dict[ray.ObjectRef, tuple[int, int]] = {}
+        self._rollouts: dict[ray.ObjectRef, _Rollout] = {}
         self._deaths_in_a_row = 0
+        self._env_failures: Counter[int] = Counter()
         self.num_lost = 0
 
     def start(self, num_workers: int) -> None:
@@ -52,98 +71,128 @@ class WorkerPool:
     @property
     def num_steps_under_way(self) -> int:
         """Agent steps of the rollouts under way."""
-        return sum(num_steps for _, num_steps in self._rollouts.values())
+        return sum(rollout.num_steps for rollout in self._rollouts.values())
+
+    @property
+    def num_env_failures(self) -> int:
+        """How often environments raised."""
+        return self._env_failures.total()
+
+    @property
+    def oldest_weights_update(self) -> int | None:
+        """The learner's updates when the oldest weights that are played with were taken; None if nobody plays."""
+        return min((rollout.weights_update for rollout in self._rollouts.values()), default=None)
 
     @property
     def has_idle(self) -> bool:
         """Whether a worker has nothing to do."""
         return len(self._rollouts) < len(self._workers)
 
-    def play(self, weights: ray.ObjectRef, epsilon: float, rounds: int, num_steps: int) -> None:
+    def play(self, weights: ray.ObjectRef, epsilon: float, rounds: int, num_steps: int, weights_update: int) -> None:
         """Have an idle worker step each of its environments `rounds` times, `num_steps` steps in all."""
-        busy = {index for index, _ in self._rollouts.values()}
+        busy = {rollout.index for rollout in self._rollouts.values()}
         index = next(index for index in range(len(self._workers)) if index not in busy)
-        self._rollouts[self._workers[index].play.remote(weights, epsilon, rounds, index)] = (index, num_steps)
+        reference = self._workers[index].play.remote(weights, epsilon, rounds, index)
+        self._rollouts[reference] = _Rollout(index, num_steps, weights_update)
 
-    def take(self, reference: ray.ObjectRef) -> RolloutStats | None:
-        """The result of a finished rollout, or None if it was lost with its worker, which is replaced.
+    def take(self, reference: ray.ObjectRef) -> tuple[RolloutStats, int] | None:
+        """The result of a finished rollout and the update of its weights, or None if it was lost.
 
-        Raises `LapaError` for a fault of the user's, `RayTaskError` for one of ours.
+        Its worker is replaced if it died, or if its environment raised. Raises `LapaError` for a fault of the user's or
+        when that happened too often, `RayTaskError` for a fault of ours.
         """
-        index, _ = self._rollouts.pop(reference)
+        rollout = self._rollouts.pop(reference)
         try:
             stats: RolloutStats = ray.get(reference)
         except RayTaskError as error:
-            raise _fault(error, "a rollout worker") from error
+            self._take_fault(rollout.index, error)
+            return None
         except DEATHS as error:
-            self._replace(index, error)
+            self._replace_dead(rollout.index, error)
             return None
         self._deaths_in_a_row = 0
-        return stats
+        return stats, rollout.weights_update
+
+    def connect(self, send: Callable[[list[Chunk]], None]) -> None:
+        """Have all workers give their chunks to `send` from now on; no rollout may be under way."""
+        for worker in self._workers:
+            worker.connect.remote(send)  # one that is dead is found by its next rollout
 
     def close(self) -> None:
         """Let every worker put its gameplay in place; what a dead one had open is lost."""
-        closing = [worker.close.remote() for worker in self._workers]
-        for reference in closing:
-            try:
-                ray.get(reference)
-            except RayTaskError as error:
-                raise _fault(error, "a rollout worker") from error
-            except DEATHS as error:
-                self.num_lost += 1
-                _say(f"A rollout worker died before it closed its shards ({_reason(error)}).")
+        for closing in [worker.close.remote() for worker in self._workers]:
+            self._take_closing(closing)
 
     def kill(self) -> None:
         """End all workers at once."""
         for worker in self._workers:
             ray.kill(worker)
 
-    def _replace(self, index: int, error: Exception) -> None:
-        if getattr(error, "actor_init_failed", False):
-            raise named_fault(error) or error
+    def get_state(self) -> dict[str, Any]:
+        """How many workers died and how often the environments of each raised; the workers themselves are no part."""
+        return {"num_lost": self.num_lost, "env_failures": dict(self._env_failures)}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on counting from a state."""
+        self.num_lost = int(state["num_lost"])
+        self._env_failures = Counter(state["env_failures"])
+
+    def check_valid(self) -> None:
+        """Raise `AssertionError` if a worker has two rollouts, or one that is not there has one."""
+        busy = [rollout.index for rollout in self._rollouts.values()]
+        assert len(set(busy)) == len(busy), "two rollouts in one worker"
+        assert set(busy) <= set(range(len(self._workers))), "a rollout without a worker"
+        assert min([self.num_lost, *self._env_failures.values()]) >= 0, "counts below 0"
+
+    def _take_fault(self, index: int, error: RayTaskError) -> None:
+        """An exception in a worker that lives on. If another's death is behind it, that one's own calls will tell."""
+        if named := named_fault(error):
+            raise named from error
+        if raised := environment_fault(error):
+            self._note_failure(index, raised)
+            self._take_closing(self._workers[index].close.remote())
+            self._replace(index)
+        elif not leans_on_dead(error):
+            raise fault_of(error, "a rollout worker") from error
+
+    def _note_failure(self, index: int, raised: str) -> None:
+        self._env_failures[index] += 1
+        count, limit = self._env_failures[index], self._max_env_failures
+        if count > limit:
+            raise LapaError(
+                f"the environments of worker {index} raised {count} times (--workers.max_env_failures {limit}), at "
+                f"last {raised}.\nMend the environment or try another --seed, then add --resume."
+            )
+        say(
+            f"An environment raised {raised} ({count} of {limit} times in worker {index}); another worker takes its "
+            "place with other episodes."
+        )
+
+    def _replace_dead(self, index: int, error: Exception) -> None:
+        if raised := environment_fault(error):  # at the first reset
+            self._note_failure(index, raised)
+            self._replace(index)
+            return
+        check_created(error)
         self.num_lost += 1
         self._deaths_in_a_row += 1
         if self._deaths_in_a_row >= MAX_DEATHS_IN_A_ROW:
             raise LapaError(
-                f"rollout workers died {self._deaths_in_a_row} times in a row ({_reason(error)}); "
+                f"rollout workers died {self._deaths_in_a_row} times in a row ({reason_of(error)}); "
                 "give them more memory or ask for fewer, then add --resume."
             ) from error
-        _say(f"A rollout worker died ({_reason(error)}); its rollout is lost, another one takes its place.")
+        say(f"A rollout worker died ({reason_of(error)}); its rollout is lost, another one takes its place.")
+        self._replace(index)
+
+    def _replace(self, index: int) -> None:
         ray.kill(self._workers[index])  # one that is merely out of reach must not come back beside its successor
         self._workers[index] = self._start_worker()
 
-
-def result_of(reference: ray.ObjectRef, who: str) -> Any:
-    """The result of an actor that cannot be replaced. Raises `LapaError` if it died or met a fault of the user's."""
-    try:
-        return ray.get(reference)
-    except RayTaskError as error:
-        raise _fault(error, who) from error
-    except DEATHS as error:
-        named = named_fault(error)
-        if named is None and getattr(error, "actor_init_failed", False):
-            raise  # a fault of ours, which --resume would meet again
-        raise named or LapaError(_death(who, error)) from error
-
-
-def _fault(error: RayTaskError, who: str) -> Exception:
-    """What to raise for an exception in `who`; the death of an actor that it leant on looks like one."""
-    if named := named_fault(error):
-        return named
-    if isinstance(error.cause, DEATHS):
-        return LapaError(_death("replay server or the learner", error.cause))
-    error.add_note(f"in {who}: this is a fault of lapa_ray")
-    return error
-
-
-def _death(who: str, error: Exception) -> str:
-    return f"the {who} died ({_reason(error)}); add --resume to continue from the last checkpoint."
-
-
-def _reason(error: Exception) -> str:
-    lines = [line.strip() for line in plain(error).splitlines() if line.strip()]
-    return lines[0].rstrip(".:") if lines else type(error).__name__
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
+    def _take_closing(self, reference: ray.ObjectRef) -> None:
+        try:
+            ray.get(reference)
+        except RayTaskError as error:
+            raise fault_of(error, "a rollout worker") from error
+        except DEATHS as error:
+            self.num_lost += 1
+            say(f"A rollout worker died before it closed its shards ({reason_of(error)}).")

@@ -16,6 +16,10 @@ class NoRoomError(LapaError):
     """A disk filled up. What was begun stays as it is, to be resumed when there is room."""
 
 
+class DivergedError(LapaError):
+    """What is learnt is no number any more."""
+
+
 class IdentityMismatchError(LapaError):
     """The output directory holds a run of another config or other parents, so it cannot be resumed."""
 

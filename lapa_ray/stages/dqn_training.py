@@ -16,17 +16,18 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lapa_ray.actors.checkpoints import Checkpoints
 from lapa_ray.actors.cluster import num_gpus, require_resources, wait_for_actors
+from lapa_ray.actors.crew import Casting, Crew
 from lapa_ray.actors.episode_blocks import EpisodeBlocks
 from lapa_ray.actors.exploration import ExplorationConfig
 from lapa_ray.actors.frame_mirror import batch_source
-from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources
+from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources, ServerSource
 from lapa_ray.actors.learning_view import LearningSettings
 from lapa_ray.actors.replay_server import ReplayServerActor
 from lapa_ray.actors.rollout_worker import RolloutOptions, WorkerConfig, start_worker
 from lapa_ray.actors.run_log import Counters
 from lapa_ray.actors.supervisor import Plan, Supervisor
-from lapa_ray.actors.worker_pool import WorkerPool, result_of
 from lapa_ray.core.config import NOT_IDENTITY, RayConfig, StageConfig
+from lapa_ray.core.errors import DivergedError
 from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest
@@ -69,7 +70,9 @@ class TrainDqnConfig(StageConfig):
     checkpoint_period_updates: Annotated[int, NOT_IDENTITY] = Field(50_000, ge=1)
     """Updates between checkpoints."""
     save_replay: Annotated[bool, NOT_IDENTITY] = True
-    """Keep the replay buffer in each checkpoint, so that a resumed run need not fill it anew (7 kB a transition)."""
+    """Keep the replay buffer in each checkpoint (7 kB a transition), else it is filled anew after a stop or a crash."""
+    copy_period_updates: Annotated[int, NOT_IDENTITY] = Field(1_000, ge=1)
+    """Updates between copies of the learner's state in Ray's memory; what a dead learner made since is made again."""
 
     @property
     def num_updates(self) -> int:
@@ -92,47 +95,60 @@ class Training:
         self._config, self._folder, self._checkpoints = config, folder.resolve(), checkpoints
         self._frames_folder = frames_folder.resolve() if frames_folder is not None else None
         self._blocks = EpisodeBlocks(self._folder / ".episode_blocks.json")
-        self._server = self._start_server()
-        self._learner = self._start_learner(num_actions)
-        self._pool = WorkerPool(self._start_worker)
-        self._counters, self._returns = Counters(), list[float]()
+        self._num_actions = num_actions
+        self._crew = Crew(self._casting(), config.copy_period_updates)
+        self._counters = checkpoints.newest() or Counters()
+        self._supervisor = Supervisor(_plan(config), self._crew, config.exploration.epsilon, self._counters)
 
     def run(self, stop: StopRequest, log: MetricLog) -> bool:
-        """Train to the end or until stopped, and write a checkpoint either way. Returns whether the end was reached."""
-        self._counters = self._checkpoints.load(self._learner, self._server)
-        self._pool.start(self._config.workers.num_workers)
-        wait_for_actors([self._server, self._learner, *self._pool.handles], lambda: bool(stop))
-        supervisor = Supervisor(
-            _plan(self._config),
-            self._server,
-            self._learner,
-            self._pool,
-            self._config.exploration.epsilon,
-            self._counters,
-        )
-        with Progress("train-dqn", self._config.num_steps, "steps", initial=self._counters.num_steps) as progress:
-            supervisor.run(lambda: bool(stop), log.write, self._save, lambda: self._show(progress))
-        self._returns = list(supervisor.log.recent_returns)
-        self._pool.close()
-        self._save()
+        """Train to the end or until stopped, and write a checkpoint either way. Returns whether the end was reached.
+
+        Raises `DivergedError` that names the last good checkpoint if what is learnt is no number any more.
+        """
+        crew, supervisor = self._crew, self._supervisor
+        supervisor.attempt(self._load)
+        crew.pool.start(self._config.workers.num_workers)
+        wait_for_actors([crew.server.handle, crew.learner.handle, *crew.pool.handles], lambda: bool(stop))
+        try:
+            with Progress("train-dqn", self._config.num_steps, "steps", initial=self._counters.num_steps) as progress:
+                supervisor.run(lambda: bool(stop), log.write, self._save, lambda: self._show(progress))
+            crew.pool.close()
+            supervisor.attempt(self._save)
+        except DivergedError as error:
+            path = self._checkpoints.newest_path()
+            kept = f"The last good checkpoint is {path}." if path else "No checkpoint had been written yet."
+            raise DivergedError(f"{error}\n{kept}") from error
         if supervisor.is_done:
             self._save_weights()
         return supervisor.is_done
 
     def figures(self) -> dict[str, float | int | None]:
-        """Counts of the run, and the mean return of its last 100 training episodes."""
+        """Counts of the run, who died in it, and the mean return of its last 100 training episodes."""
+        crew, returns = self._crew, self._supervisor.log.recent_returns
         return {
             **self._counters.as_dict(),
-            "num_lost_workers": self._pool.num_lost,
-            "num_skipped_steps": result_of(self._server.status.remote(), "replay server").num_skipped,
-            "last_mean_return": sum(self._returns) / len(self._returns) if self._returns else None,
+            "num_lost_workers": crew.pool.num_lost,
+            "num_lost_learners": crew.learner.num_lost,
+            "num_lost_servers": crew.server.num_lost,
+            "num_env_failures": crew.pool.num_env_failures,
+            "num_skipped_steps": self._supervisor.attempt(lambda: crew.server.ask("status").num_skipped),
+            "last_mean_return": sum(returns) / len(returns) if returns else None,
         }
 
     def close(self) -> None:
         """End all actors, so that their resources are free again."""
-        self._pool.kill()
-        for actor in (self._learner, self._server):
-            ray.kill(actor)
+        self._crew.end()
+
+    def _casting(self) -> Casting:
+        return Casting(
+            server=self._start_server,
+            learner=self._start_learner,
+            worker=self._start_worker,
+            source=self._source,
+            load_server=self._checkpoints.load_server,
+            load_learner=self._checkpoints.load_learner,
+            max_env_failures=self._config.workers.max_env_failures,
+        )
 
     def _start_server(self) -> Any:
         """The server writes its snapshots itself, so it runs on this node, whatever room there is."""
@@ -150,22 +166,31 @@ class Training:
             obs_shape=config.env.obs_shape,
         )
 
-    def _start_learner(self, num_actions: int) -> Any:
+    def _source(self, server: Any) -> ServerSource:
+        return batch_source(server, self._config.resources, wants_td_errors=self._config.use_per)
+
+    def _start_learner(self, server: Any) -> Any:
         config = self._config
         resources = config.resources.on_machine(config.workers.num_workers)
-        source = batch_source(self._server, config.resources, wants_td_errors=config.use_per)
-        return LearnerActor.options(num_cpus=resources.num_cpus, num_gpus=num_gpus(config.resources.device)).remote(
-            num_actions, config.network, config.learner, resources, config.seed, source, config.env.obs_shape
+        num_gpus_needed = num_gpus(config.resources.device)
+        return LearnerActor.options(num_cpus=resources.num_cpus, num_gpus=num_gpus_needed).remote(
+            self._num_actions,
+            config.network,
+            config.learner,
+            resources,
+            config.seed,
+            self._source(server),
+            config.env.obs_shape,
         )
 
-    def _start_worker(self) -> Any:
+    def _start_worker(self, server: Any) -> Any:
         config = self._config
         return start_worker(
             partial(AtariEnv, config.env, keep_frames=self._frames_folder is not None),
             self._blocks.take(config.workers.envs_per_worker),
             config.network,
             config.seed,
-            self._server,
+            server,
             self._frames_folder,
             config.workers.cpus_per_worker,
             options=_rollout_options(config),
@@ -175,12 +200,19 @@ class Training:
         note = f"{self._counters.num_updates:,} updates, {self._counters.num_episodes} episodes"
         progress.advance_to(self._counters.num_steps, note)
 
+    def _load(self) -> None:
+        self._checkpoints.load_learner(self._crew.learner)
+        self._checkpoints.load_server(self._crew.server)
+        if run := self._checkpoints.load_run():
+            self._supervisor.set_state(run)
+
     def _save(self) -> None:
-        self._checkpoints.save(self._learner, self._server, self._counters)
+        crew, run = self._crew, self._supervisor.get_state()
+        self._checkpoints.save(crew.server, crew.learner_state(), self._counters, run)
 
     def _save_weights(self) -> None:
         """The final weights alone, as others take them."""
-        weights = result_of(self._learner.weights.remote(), "learner")
+        weights = self._supervisor.attempt(lambda: self._crew.learner.ask("weights"))
         state = {name: torch.tensor(value) for name, value in weights.items()}
         save_checkpoint(weights_path(self._folder, use_per=self._config.use_per), state)
 
@@ -209,6 +241,7 @@ def _plan(config: TrainDqnConfig) -> Plan:
         envs_per_worker=config.workers.envs_per_worker,
         log_period_s=config.log_period_s,
         checkpoint_period_updates=config.checkpoint_period_updates,
+        max_weights_age_updates=config.workers.max_weights_age_updates,
     )
 
 

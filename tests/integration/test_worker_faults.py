@@ -10,7 +10,7 @@ import ray
 import torch
 
 from lapa_ray.actors.cluster import ray_session
-from lapa_ray.actors.worker_pool import result_of
+from lapa_ray.actors.replaceable import DeathError, LeanedOnDeadError, Replaceable
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 
@@ -75,24 +75,46 @@ class Unborn:
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
 def test_an_actor_for_which_memory_is_lacking_says_so_in_a_line(ray_running, kind):
     with pytest.raises(LapaError) as error:
-        result_of(Unborn.remote(kind).call.remote(), "learner")
+        Replaceable("learner", lambda: Unborn.remote(kind)).ask("call")
     assert re.match(r"out of memory \((Unable to|can't) allocate .*\); ask for less: ", str(error.value))
     assert len(str(error.value).splitlines()) == 1
 
 
 def test_an_actor_whose_creation_fails_by_our_fault_is_not_to_be_resumed(ray_running):
     with pytest.raises(ray.exceptions.ActorDiedError, match="ZeroDivisionError"):
-        result_of(Unborn.remote("ours").call.remote(), "learner")
+        Replaceable("learner", lambda: Unborn.remote("ours")).ask("call")
 
 
-def test_a_death_is_told_without_the_colours_of_a_terminal(ray_running):
-    actor = Mortal.remote()
-    with pytest.raises(LapaError, match=r"^the learner died \([^\x1b]*\); add --resume") as error:
-        result_of(actor.die.remote(), "learner")
-    assert len(str(error.value).splitlines()) == 1
+def test_a_death_is_told_without_the_colours_of_a_terminal(ray_running, capfd):
+    place = Replaceable("learner", Mortal.remote)
+    with pytest.raises(DeathError, match=r"^[^\x1b]+$") as error:
+        place.ask("die")
+    assert error.value.place is place
+    place.replace(error.value)
+    assert re.fullmatch(r"The learner died \([^\x1b]+\); another one takes its place\.\n", capfd.readouterr().err)
+    with pytest.raises(DeathError):
+        place.ask("die")
+
+
+def test_the_death_of_another_is_told_from_ones_own(ray_running):
+    place = Replaceable("learner", Leaning.remote)
+    other = Mortal.remote()
+    with pytest.raises(LeanedOnDeadError, match="died unexpectedly"):
+        place.ask("lean", other)
+    assert place.num_lost == 0
+    assert place.ask("stand")
 
 
 @ray.remote(num_cpus=0)
 class Mortal:
     def die(self) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+@ray.remote(num_cpus=0)
+class Leaning:
+    def lean(self, other) -> None:
+        ray.get(other.die.remote())
+
+    def stand(self) -> bool:
+        return True

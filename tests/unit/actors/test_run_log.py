@@ -17,13 +17,22 @@ def test_a_row_holds_means_since_the_last_row():
     assert log.is_empty
 
 
+def test_a_row_tells_the_age_of_the_oldest_weights():
+    log = RunLog()
+    for age in (3, 40, -2):  # weights of a learner that died are from a future that was lost
+        log.note_rollout(RolloutStats(10), age)
+    assert log.take_row()["weights_age_updates"] == 40
+    log.note_rollout(RolloutStats(10), -2)
+    assert log.take_row()["weights_age_updates"] == 0
+
+
 def test_what_did_not_happen_is_not_in_the_row():
     log = RunLog()
     log.note_rollout(RolloutStats(10, [(100.0, 50)]))
     log.take_row()
     log.note_rollout(RolloutStats(10))
     row = log.take_row()
-    assert set(row) == {"steps_per_s", "updates_per_s"}
+    assert set(row) == {"steps_per_s", "updates_per_s", "weights_age_updates"}
     assert row["updates_per_s"] == 0
     assert list(log.recent_returns) == [100.0]
 

@@ -50,15 +50,48 @@ def test_a_state_goes_on_where_it_was():
 
 
 def test_a_lost_buffer_fills_again_without_earning():
+    """30 inserts earned 160 samples, of which 64 are still to be taken when the buffer is lost."""
     limiter = RateLimiter(8, min_size=10, error_buffer=64)
     limiter.count_inserts(30)
     limiter.count_samples(96)
-    limiter.forgive_refill()
-    limiter.count_inserts(10)
-    assert limiter.allowed_samples(size=10) == 0
+    limiter.refill(size=0)
+    assert (limiter.allowed_samples(size=0), limiter.allowed_inserts(size=0)) == (0, math.inf)
+    assert limiter.num_extra_inserts(size=0) == 10
+    limiter.count_inserts(7)
+    limiter.end_refill(size=5)  # two of them could not be kept
+    assert limiter.num_extra_inserts(size=5) == 12
+    limiter.count_inserts(6)
+    limiter.end_refill(size=11)
+    assert limiter.num_extra_inserts(size=11) == 13
+    assert limiter.allowed_samples(size=11) == 64
     limiter.count_inserts(1)
-    assert limiter.allowed_samples(size=11) == 8
+    assert limiter.allowed_samples(size=12) == 72
     limiter.check_valid()
+
+
+@pytest.mark.parametrize("size", [0, 4, 6, 10])
+def test_a_buffer_lost_while_it_filled_for_the_first_time_is_filled_once_more(size):
+    limiter = RateLimiter(8, min_size=10, error_buffer=64)
+    limiter.count_inserts(6)
+    limiter.refill(size)
+    limiter.check_valid()
+    missing = 10 - size
+    assert limiter.num_extra_inserts(size) == max(0, missing - 4)
+    limiter.count_inserts(missing)
+    limiter.end_refill(10)
+    limiter.check_valid()
+    assert limiter.allowed_samples(10) == 0
+    assert limiter.num_inserts - limiter.num_extra_inserts(10) == min(6 + missing, 10)
+
+
+def test_samples_for_updates_that_were_lost_are_earned_again():
+    limiter = RateLimiter(8, min_size=10, error_buffer=64)
+    limiter.count_inserts(18)
+    limiter.count_samples(64)
+    assert limiter.allowed_samples(size=18) == 0
+    limiter.set_samples(32)
+    assert limiter.allowed_samples(size=18) == 32
+    assert limiter.allowed_inserts(size=18) == 4
 
 
 @pytest.mark.parametrize(("samples_per_insert", "min_size", "error_buffer"), [(0, 1, 1), (1, 0, 1), (1, 1, -1)])

@@ -1,0 +1,48 @@
+from collections import Counter
+
+import pytest
+
+from lapa_ray.actors.crew import Casting, Crew
+from lapa_ray.actors.run_log import Counters
+from lapa_ray.actors.supervisor import Plan, Supervisor
+from lapa_ray.actors.worker_pool import _Rollout
+
+PLAN = Plan(1000, 100, 10, 2, log_period_s=1.0, checkpoint_period_updates=50)
+
+
+def supervisor(counters: Counters) -> Supervisor:
+    """Its actors are not asked for anything here."""
+    casting = Casting(*([lambda *_: object()] * 6))
+    return Supervisor(PLAN, Crew(casting, copy_period_updates=20), lambda steps: 1.0, counters)
+
+
+def test_a_resumed_run_goes_on_counting_who_died():
+    counters = Counters(num_steps=200, num_updates=30, num_episodes=4, num_redone_updates=7)
+    one = supervisor(counters)
+    one._crew.server.num_lost, one._crew.learner.num_lost, one._crew.pool.num_lost = 1, 2, 3
+    one._crew.pool._env_failures = Counter({1: 2})
+    one.log.note_updates(5, {"loss": 2.0})
+    state = one.get_state()
+    other = supervisor(Counters(**state["counters"]))
+    other.set_state(state)
+    other.check_valid()
+    now = other.get_state()
+    assert now["log"].pop("seconds") >= state["log"].pop("seconds")
+    assert now == state
+    assert other._crew.pool.num_env_failures == 2
+
+
+@pytest.mark.parametrize("spoil", ["counters", "deaths", "ages"])
+def test_what_cannot_be_is_noticed(spoil):
+    one = supervisor(Counters(num_steps=5))
+    one.check_valid()
+    if spoil == "counters":
+        one.counters.num_episodes = 6
+    elif spoil == "deaths":
+        one._crew.learner.num_lost = -1
+    else:
+        one.counters.num_updates = 5000
+        one._crew.pool._workers = [object()]
+        one._crew.pool._rollouts["reference"] = _Rollout(index=0, num_steps=20, weights_update=10)
+    with pytest.raises(AssertionError):
+        one.check_valid()
