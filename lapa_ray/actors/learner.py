@@ -79,6 +79,8 @@ class LearnerResources(Config):
     """Keep all replay frames on the learner's device, so that each is sent once (7.2 GB a million); auto: on a GPU."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: faster passes on most machines, by autocast; weights, loss and Adam stay float32."""
+    channels_last: bool = False
+    """Keep the channels of pictures and kernels innermost: faster on most CPUs, and on GPUs in bfloat16."""
     compile: bool = False
     """Run the networks through torch.compile (a minute's start)."""
     cuda_graph: bool = False
@@ -262,6 +264,7 @@ def _settings(config: LearnerConfig, resources: LearnerResources) -> UpdateSetti
         learning_rate=config.learning_rate,
         max_gradient_norm=config.max_gradient_norm,
         is_bfloat16=resources.precision == "bfloat16",
+        is_channels_last=resources.channels_last,
         is_compiled=resources.compile,
         is_graphed=resources.cuda_graph,
     )

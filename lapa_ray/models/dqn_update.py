@@ -29,6 +29,7 @@ class UpdateSettings:
     learning_rate: float
     max_gradient_norm: float
     is_bfloat16: bool = False
+    is_channels_last: bool = False
     is_compiled: bool = False
     is_graphed: bool = False
 
@@ -62,6 +63,9 @@ class DqnUpdate:
     def __init__(self, network: QNetwork, target: QNetwork, rule: LossRule, settings: UpdateSettings) -> None:
         self.network, self._target = network, target.requires_grad_(requires_grad=False)
         self._rule, self._settings = rule, settings
+        if settings.is_channels_last:
+            for one in (network, target):
+                one.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._online_values, self._target_values = Evaluation(network, settings), Evaluation(target, settings)
         self._optimizer: torch.optim.Optimizer = torch.optim.Adam(
             network.parameters(),

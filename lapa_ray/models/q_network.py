@@ -119,7 +119,7 @@ def scale(obs: Tensor) -> Tensor:
     """Observations uint8 as floats in [0, 1], in the autocast type where one is on: 0 … 255 are exact in bfloat16."""
     kind = obs.device.type
     dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.get_default_dtype()
-    return obs.to(dtype) / 255
+    return obs.to(dtype, copy=True).div_(255)
 
 
 def _torso(config: QNetworkConfig, obs_shape: ObsShape) -> Layers:

@@ -262,6 +262,19 @@ def test_bfloat16_is_float32_within_its_precision():
     assert np.corrcoef(step, other)[0, 1] > 0.9
 
 
+def test_channels_last_is_the_same_but_for_rounding():
+    plain, turned = learner(), learner(resources=ONE_THREAD.model_copy(update={"channels_last": True}))
+    for seed in range(3):
+        expected, told = plain.update(batch(seed=seed))
+        td_errors, metrics = turned.update(batch(seed=seed))
+        np.testing.assert_allclose(td_errors, expected, rtol=1e-4, atol=1e-5)
+        assert metrics == pytest.approx(told, rel=1e-3, abs=1e-5)
+    kernel = turned._update.network.features[2].weight
+    assert kernel.is_contiguous(memory_format=torch.channels_last)
+    assert not kernel.is_contiguous()
+    assert all(value.flags.c_contiguous for value in turned.weights().values())
+
+
 def test_bfloat16_gradients_are_not_lost_in_a_cast_that_knew_none():
     """The first evaluation is without gradients: its casts of the weights must not serve the second."""
     one = learner(resources=LearnerResources(device="cpu", num_threads=1, precision="bfloat16"))
