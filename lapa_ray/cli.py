@@ -31,6 +31,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "extract": ("extract", "Turn a frame dataset into codes"),
     "train-world-model": ("train_world_model", "Learn the dynamics of the game on codes"),
     "evaluate": ("evaluate", "Measure every model beside its trivial baselines, on held-out episodes"),
+    "compare-replay": ("compare_replay", "Train with uniform and prioritised replay, over seeds, and compare them"),
     "measure-data": ("measure_data", "Tell how varied the play in frame datasets is, side by side"),
     "report": ("report", "Write one self-contained HTML report"),
     "demo": ("demo", "Run the chain, small, from train-dqn to report"),
