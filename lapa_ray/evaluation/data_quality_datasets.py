@@ -18,6 +18,7 @@ from lapa_ray.core.pictures import Composite
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.envs.entities import EntityMap, entities_of
 from lapa_ray.envs.mazes import NUM_CELLS, NUM_MAZES
+from lapa_ray.envs.ms_pacman import MsPacmanMap
 from lapa_ray.evaluation.data_quality import DataExhibit, DataQuality, DatasetQuality, Measured
 from lapa_ray.evaluation.data_quality_measures import MEASURES, Measure, Tallies, measure
 from lapa_ray.evaluation.data_quality_tally import EpisodeTally, PlayTally, tally_episode
@@ -115,8 +116,10 @@ def _why(entry: Measure, tallies: Tallies, dataset: FrameDataset) -> str:
     if entry.needs != "play":
         return {"total_reward": "no rewards", "lives_lost": "no lives"}.get(entry.needs, "no actions")
     without_ram = sum(not tally.has_ram for tally in tallies)
-    if without_ram == 0:
+    if without_ram == 0 and entity_map_of(dataset.info.game) is None:
         return f"what the RAM of {dataset.info.game} means is not known"
+    if without_ram == 0:
+        return f"of {MsPacmanMap.game} alone, not of {dataset.info.game}"
     return "no RAM" if without_ram == len(tallies) else f"no RAM in {without_ram} of {len(tallies)} episodes"
 
 
