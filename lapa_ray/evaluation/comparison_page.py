@@ -5,12 +5,16 @@ Everything on it comes from what it is given; a failed trial is shown as failed,
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from lapa_ray.evaluation.comparison import REPLAYS, TRAINING_GROUP, Comparison, Measure, Replay, TrialLog
+from lapa_ray.core.errors import LapaError
+from lapa_ray.evaluation.comparison import PICTURE, REPLAYS, TRAINING_GROUP, Comparison, Measure, Replay, TrialLog
 from lapa_ray.evaluation.data_quality_page import GROUPS
 from lapa_ray.evaluation.figures import format_value
 from lapa_ray.evaluation.learning_curves import METRICS, bundle
@@ -19,6 +23,25 @@ from lapa_ray.evaluation.run_statistics import MIN_RUNS_FOR_INTERVAL, Interval
 from lapa_ray.evaluation.templates import page_template
 
 LABELS: dict[Replay, str] = {"uniform": "uniform replay", "prioritised": "prioritised replay (PER)"}
+
+
+@dataclass(frozen=True)
+class ShownComparison:
+    """What the report shows of a comparison: a sentence, its tables, and its curves as a data URI."""
+
+    sentence: str
+    parts: Mapping[str, Any]
+    picture: str
+
+    @classmethod
+    def load(cls, folder: Path) -> ShownComparison:
+        """Read a comparison artefact. Raises `LapaError` if a file is damaged or missing."""
+        comparison, path = Comparison.load(folder), folder / PICTURE
+        try:
+            encoded = base64.b64encode(path.read_bytes()).decode("ascii")
+        except OSError as error:
+            raise LapaError(f"{path}: damaged ({error.strerror}); run compare-replay again.") from error
+        return cls(verdict(comparison), shown_comparison(comparison), f"data:image/png;base64,{encoded}")
 
 
 def comparison_panels(logs: Sequence[TrialLog], comparison: Comparison, seed: int) -> dict[str, Panel]:
