@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
-from lapa_ray.core.config import PlainStageConfig
+from lapa_ray.core.config import NOT_IDENTITY, PlainStageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.files import replacing
 from lapa_ray.core.progress import Progress
@@ -49,7 +50,7 @@ class VisualizeLatentsConfig(PlainStageConfig):
     """States, agent steps spread evenly over all episodes; those in which the game stands still are left out."""
     perplexity: float = Field(30.0, gt=1)
     """About how many neighbours of a state t-SNE keeps; the number of states must be at least thrice that."""
-    batch_size: PositiveInt = 128
+    batch_size: Annotated[PositiveInt, NOT_IDENTITY] = 128
     """States that a network sees at a time."""
 
 
