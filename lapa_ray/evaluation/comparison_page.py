@@ -118,8 +118,8 @@ def _surely(uniform: Interval, prioritised: Interval) -> str:
 
 
 def describe(comparison: Comparison) -> list[tuple[str, ...]]:
-    """The table as text: each measure with its unit, both replays and how likely PER has more of it."""
-    rows = [_row(comparison, measure) for measure in comparison.measures]
+    """The training's table as text: each measure with its unit, both replays and how likely PER has more of it."""
+    rows = [_row(comparison, measure) for measure in comparison.measures if measure.group == TRAINING_GROUP]
     return [("Seeds", *(str(_num_seeds(comparison, replay)) for replay in REPLAYS), ""), *rows]
 
 

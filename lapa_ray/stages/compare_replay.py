@@ -240,6 +240,6 @@ def _print(comparison: Comparison, page: Path) -> None:
     Console().print(table)
     print(
         "Interquartile means over the seeds; in brackets their 95 % interval, where there are at least three seeds.\n"
-        f"All curves, and how everything is counted:\n{page.resolve()}",
+        f"All curves, what the agents' gameplay holds, and how everything is counted:\n{page.resolve()}",
         flush=True,
     )

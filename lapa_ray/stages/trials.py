@@ -37,6 +37,8 @@ from lapa_ray.stages.train_dqn import GAMEPLAY, check, train
 
 STOP_FILE, BEGUN_FILE, TUNE_FOLDER, FAILURE = ".stop", ".begun", ".ray_tune", ".failure-{}.txt"
 POLL_PERIOD_S = 0.5
+QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "TUNE_PRINT_ALL_TRIAL_ERRORS": "0"}
+"""Tune prints and writes nothing: how far trials are is told here, who failed and why at the end."""
 CREEP = 1e-6
 """Of sums of fractional cores."""
 
@@ -133,8 +135,8 @@ def _run(
 
 
 def _tuner(trials: TrialRun, bundles: Sequence[dict[str, float]], at_once: int) -> tune.Tuner:
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")  # who failed, and why, is told at the end
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     configs = {name: _on_its_share(config, at_once) for name, config in trials.configs.items()}
     stop_file, failure_path = trials.folder / STOP_FILE, trials.failure_path
@@ -146,7 +148,7 @@ def _tuner(trials: TrialRun, bundles: Sequence[dict[str, float]], at_once: int) 
     return tune.Tuner(
         tune.with_resources(run, tune.PlacementGroupFactory(list(bundles))),
         param_space={"trial": tune.grid_search(trials.left)},
-        tune_config=tune.TuneConfig(search_alg=_UntilStop(stop_file, at_once)),
+        tune_config=tune.TuneConfig(search_alg=_UntilStop(stop_file, at_once), reuse_actors=True),
         run_config=tune.RunConfig(
             name=f"trials-{time.time_ns()}",  # a name that it has seen Ray would silently resume
             storage_path=str(stop_file.parent / TUNE_FOLDER),
