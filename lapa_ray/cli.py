@@ -25,12 +25,18 @@ if TYPE_CHECKING:
 STAGES: dict[str, tuple[str, str]] = {
     "train-dqn": ("train_dqn", "Play with Ray actors and train a DQN agent from one shared replay buffer"),
     "record": ("record", "Play episodes with an agent and record every emulator frame"),
+    "record-video": ("record_video", "Film episodes of an agent, with its actions and their values beside the picture"),
+    "visualize-latents": (
+        "visualize_latents",
+        "Show what a network makes of recorded states, by PCA and t-SNE",
+    ),
     "import-frames": ("import_frames", "Turn PNG folders, videos or NumPy files into a frame dataset"),
     "export-frames": ("export_frames", "Turn a frame dataset into PNG folders, videos or NumPy files"),
     "train-vqvae": ("train_vqvae", "Learn discrete codes of what changes between two frames"),
     "extract": ("extract", "Turn a frame dataset into codes"),
     "train-world-model": ("train_world_model", "Learn the dynamics of the game on codes"),
     "evaluate": ("evaluate", "Measure every model beside its trivial baselines, on held-out episodes"),
+    "compare-replay": ("compare_replay", "Train with uniform and prioritised replay, over seeds, and compare them"),
     "measure-data": ("measure_data", "Tell how varied the play in frame datasets is, side by side"),
     "report": ("report", "Write one self-contained HTML report"),
     "demo": ("demo", "Run the chain, small, from train-dqn to report"),

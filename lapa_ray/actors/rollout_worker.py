@@ -9,6 +9,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -181,9 +182,10 @@ def start_worker(
     frames_folder: Path | None,
     cpus: float,
     options: RolloutOptions = RolloutOptions(),
+    scheduling_strategy: Any = "SPREAD",
 ) -> ray.actor.ActorHandle:
     """A worker as a Ray actor that sends its chunks to `server`, and waits until they are in."""
-    return RolloutWorkerActor.options(num_cpus=cpus, scheduling_strategy="SPREAD").remote(
+    return RolloutWorkerActor.options(num_cpus=cpus, scheduling_strategy=scheduling_strategy).remote(
         make_env, blocks, network, seed, ServerLink(server), frames_folder, options
     )
 

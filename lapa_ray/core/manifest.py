@@ -26,6 +26,9 @@ Kind = Literal[
     "world_model",
     "evaluation",
     "data_quality",
+    "comparison",
+    "latents",
+    "videos",
     "control_map",
     "sweep",
     "report",
@@ -39,6 +42,9 @@ SCHEMA_VERSIONS: dict[str, int] = {
     "world_model": 1,
     "evaluation": 1,
     "data_quality": 1,
+    "comparison": 1,
+    "latents": 1,
+    "videos": 1,
     "control_map": 1,
     "sweep": 1,
     "report": 1,
@@ -167,6 +173,9 @@ def _expected(kind: Kind | None) -> str:
         "world_model": "a world model (made by train-world-model)",
         "evaluation": "an evaluation (made by evaluate)",
         "data_quality": "a data quality (made by measure-data)",
+        "comparison": "a comparison (made by compare-replay)",
+        "latents": "an embedding of latents (made by visualize-latents)",
+        "videos": "videos of an agent (made by record-video)",
     }
     return f"{makers.get(kind or '', 'an artefact directory')} is expected"
 

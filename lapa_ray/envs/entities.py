@@ -1,7 +1,8 @@
 """Entities: console RAM in, where everything of a game is out, by NumPy over any number of frames at once.
 
-A game's map is an `EntityMap`; Ms. Pac-Man's is in `envs.ms_pacman`. Another game is added by writing one and naming
-it in `entities_of`. It knows neither emulators nor pictures, but says where a sprite's pixels are to be looked for.
+A game's map is an `EntityMap`: Ms. Pac-Man's is in `envs.ms_pacman`, Breakout's in `envs.breakout`. Another game is
+added by writing one and naming it in `entities_of`. It knows neither emulators nor pictures, but says where a sprite's
+pixels are to be looked for.
 """
 
 from __future__ import annotations
@@ -73,9 +74,10 @@ class EntityMap(Protocol):
 
 def entities_of(game: str) -> EntityMap:
     """The map of `game`. Raises `LapaError` for a game whose RAM nobody has read yet."""
+    from lapa_ray.envs.breakout import BreakoutMap
     from lapa_ray.envs.ms_pacman import MsPacmanMap
 
-    maps: dict[str, EntityMap] = {MsPacmanMap.game: MsPacmanMap()}
+    maps: dict[str, EntityMap] = {MsPacmanMap.game: MsPacmanMap(), BreakoutMap.game: BreakoutMap()}
     if game not in maps:
         raise LapaError(f"game {game}: what its RAM means is not known here; known: {', '.join(maps)}.")
     return maps[game]

@@ -92,23 +92,23 @@ def line_chart(
 
     `percent`: y in [0, 1] is written in per cent. `from_zero`: the x axis starts there.
     """
-    with _chart(title) as (figure, axes, svg):
+    with chart(title) as (figure, axes, svg):
         for number, line in enumerate(series):
             _draw_line(axes, line, number)
-        _name_axes(axes, x_label, y_label)
+        name_axes(axes, x_label, y_label)
         if from_zero:
             axes.set_xlim(left=0)
         if percent:
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
         if len(series) > 1:
-            _add_legend(figure, axes, len(series))
+            add_legend(figure, axes, len(series))
     return svg.text
 
 
 def usage_chart(counts: NDArray[np.integer], *, title: str, x_label: str, y_label: str) -> str:
     """SVG of counts [n] as shares, most frequent first, beside an even share of all."""
     shares = np.sort(counts)[::-1] / max(int(counts.sum()), 1)
-    with _chart(title) as (_, axes, svg):
+    with chart(title) as (_, axes, svg):
         axes.fill_between(np.arange(len(shares)), shares, step="post", color=SERIES[0], alpha=0.85, linewidth=0)
         axes.axhline(1 / len(shares), color=MUTED, linestyle=DASHES[1], linewidth=1)
         axes.annotate(
@@ -120,32 +120,32 @@ def usage_chart(counts: NDArray[np.integer], *, title: str, x_label: str, y_labe
             color=MUTED,
         )
         axes.set_ylim(bottom=0)
-        _name_axes(axes, x_label, y_label)
+        name_axes(axes, x_label, y_label)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
     return svg.text
 
 
 def dot_chart(groups: Sequence[tuple[str, Numbers]], *, title: str, x_label: str) -> str:
     """SVG with a row of dots a group, one dot a value, and a bar at their mean; a group may be empty."""
-    with _chart(title, height=0.9 + 0.75 * len(groups)) as (_, axes, svg):
+    with chart(title, height=0.9 + 0.75 * len(groups)) as (_, axes, svg):
         for row, (_label, values) in enumerate(groups):
             spread = 0.11 * np.resize([0.0, 1.0, -1.0, 0.5, -0.5], len(values))
             axes.plot(values, row + spread, "o", color=_colour(row), alpha=0.65, markersize=6, markeredgewidth=0)
             if len(values):
                 axes.plot([np.mean(values)] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=2.5)
         axes.set_xlim(left=min([0.0, *(float(np.min(values)) for _, values in groups if len(values))]))
-        _name_axes(axes, x_label, "")
+        name_axes(axes, x_label, "")
         _name_rows(axes, [label for label, _ in groups])
     return svg.text
 
 
 def interval_chart(rows: Sequence[Interval], *, title: str, x_label: str, percent: bool = False) -> str:
     """SVG with a value a row, and its interval where it has one; x from zero, in per cent of 1 if `percent`."""
-    with _chart(title, height=0.85 + 0.42 * len(rows)) as (_, axes, svg):
+    with chart(title, height=0.85 + 0.42 * len(rows)) as (_, axes, svg):
         for row, interval in enumerate(rows):
             _draw_interval(axes, interval, row)
         axes.set_xlim(left=min([0.0, *(row.value if row.low is None else row.low for row in rows if row.value)]))
-        _name_axes(axes, x_label, "")
+        name_axes(axes, x_label, "")
         _name_rows(axes, [interval.label for interval in rows])
         if percent:
             axes.xaxis.set_major_locator(MaxNLocator(5))
@@ -199,7 +199,8 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(finite.mean()) if len(finite) else float("nan")
 
 
-def _name_axes(axes: Axes, x_label: str, y_label: str) -> None:
+def name_axes(axes: Axes, x_label: str, y_label: str) -> None:
+    """Name both axes, the upright one above it, and rule the chart."""
     axes.set_xlabel(x_label)
     axes.set_title(y_label, loc="left", fontsize=11, color=MUTED, pad=8)
     axes.grid(visible=True, axis="y", linewidth=0.8)
@@ -216,7 +217,8 @@ def _short(value: float, _position: int) -> str:
     return f"{value:g}"
 
 
-def _add_legend(figure: MplFigure, axes: Axes, count: int) -> None:
+def add_legend(figure: MplFigure, axes: Axes, count: int) -> None:
+    """Name the `count` labelled lines of `axes` below the figure."""
     columns = 2 if count > 1 else 1
     figure.legend(
         *axes.get_legend_handles_labels(),
@@ -228,14 +230,16 @@ def _add_legend(figure: MplFigure, axes: Axes, count: int) -> None:
     )
 
 
-class _Svg:
+class Svg:
+    """What a chart has become when its block ends."""
+
     text = ""
 
 
 @contextmanager
-def _chart(title: str, height: float = SIZE[1]) -> Iterator[tuple[MplFigure, Axes, _Svg]]:
+def chart(title: str, height: float = SIZE[1]) -> Iterator[tuple[MplFigure, Axes, Svg]]:
     """Axes to draw on; when the block ends the drawing stands in the third item's `text`."""
-    svg = _Svg()
+    svg = Svg()
     style: Any = STYLE | {"svg.hashsalt": title}
     with mpl.rc_context(style):
         figure = MplFigure(figsize=(SIZE[0], height), layout="constrained", facecolor="none")

@@ -5,7 +5,7 @@ One that mixes policies is followed by the part of each of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from lapa_ray.core.artefact import Artefact, open_artefact
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.pictures import Composite
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.envs.entities import EntityMap, entities_of
 from lapa_ray.envs.mazes import NUM_CELLS, NUM_MAZES
+from lapa_ray.envs.ms_pacman import MsPacmanMap
 from lapa_ray.evaluation.data_quality import DataExhibit, DataQuality, DatasetQuality, Measured
 from lapa_ray.evaluation.data_quality_measures import MEASURES, Measure, Tallies, measure
-from lapa_ray.evaluation.data_quality_tally import EpisodeTally, PlayTally
+from lapa_ray.evaluation.data_quality_tally import EpisodeTally, PlayTally, tally_episode
 from lapa_ray.evaluation.estimates import PooledRatio
 
 CURVE_POINTS = 120
@@ -34,6 +36,22 @@ class Tallied:
     role: str
     dataset: FrameDataset
     tallies: tuple[EpisodeTally, ...]
+
+    @classmethod
+    def of(
+        cls,
+        role: str,
+        dataset: FrameDataset,
+        composite: Composite,
+        tick: Callable[[int], None],
+        episode_ids: Sequence[int] | None = None,
+    ) -> Tallied:
+        """Read `dataset`, or `episode_ids` of it; `tick` is told the agent steps of each episode that was read."""
+        entity_map, tallies = entity_map_of(dataset.info.game), []
+        for episode_id in dataset.episode_ids if episode_ids is None else episode_ids:
+            tallies.append(tally_episode(dataset, episode_id, composite, entity_map))
+            tick(tallies[-1].num_steps)
+        return cls(role, dataset, tuple(tallies))
 
 
 def entity_map_of(game: str) -> EntityMap | None:
@@ -98,8 +116,10 @@ def _why(entry: Measure, tallies: Tallies, dataset: FrameDataset) -> str:
     if entry.needs != "play":
         return {"total_reward": "no rewards", "lives_lost": "no lives"}.get(entry.needs, "no actions")
     without_ram = sum(not tally.has_ram for tally in tallies)
-    if without_ram == 0:
+    if without_ram == 0 and entity_map_of(dataset.info.game) is None:
         return f"what the RAM of {dataset.info.game} means is not known"
+    if without_ram == 0:
+        return f"of {MsPacmanMap.game} alone, not of {dataset.info.game}"
     return "no RAM" if without_ram == len(tallies) else f"no RAM in {without_ram} of {len(tallies)} episodes"
 
 

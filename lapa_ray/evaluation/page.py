@@ -13,6 +13,7 @@ from markupsafe import Markup
 from lapa_ray.core.artefact import Manifest
 from lapa_ray.evaluation.charts import dot_chart, usage_chart
 from lapa_ray.evaluation.codes import entropy_bits
+from lapa_ray.evaluation.comparison_page import ShownComparison
 from lapa_ray.evaluation.data_quality import Measured
 from lapa_ray.evaluation.data_quality_page import shown_parts
 from lapa_ray.evaluation.exhibits import PAIR_RULE, STRIP_RULE, Exhibits
@@ -65,9 +66,17 @@ class Source:
 
 
 def render_page(
-    sources: list[Source], evaluation: Evaluation, exhibits: Exhibits, made: str, data: Measured | None = None
+    sources: list[Source],
+    evaluation: Evaluation,
+    exhibits: Exhibits,
+    made: str,
+    data: Measured | None = None,
+    compared: ShownComparison | None = None,
 ) -> str:
-    """The report as HTML text. `sources` in the order of the chain; `made`: when, in words; `data`: of its frames."""
+    """The report as HTML text.
+
+    `sources` in the order of the chain; `made`: when, in words; `data`: of its frames; `compared`: replays on its game.
+    """
     html = page_template("report.html.j2").render(
         names=BASELINES | REFERENCES,
         marks=MARKS,
@@ -87,6 +96,7 @@ def render_page(
         mixed_versions=mixed_versions([source.manifest for source in sources]),
         limits=limits(evaluation),
         data=None if data is None else shown_parts(data),
+        compared=compared,
         horizons=[(title, Markup(svg)) for title, svg in horizon_charts(evaluation)],
     )
     return html.strip() + "\n"

@@ -9,10 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
-import ray
 import torch
 from pydantic import Field, PositiveInt
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from lapa_ray.actors.checkpoints import Checkpoints
 from lapa_ray.actors.cluster import num_gpus, require_resources, wait_for_actors
@@ -22,11 +20,12 @@ from lapa_ray.actors.exploration import ExplorationConfig
 from lapa_ray.actors.frame_mirror import batch_source
 from lapa_ray.actors.learner import LearnerActor, LearnerConfig, LearnerResources, ServerSource
 from lapa_ray.actors.learning_view import LearningSettings
+from lapa_ray.actors.placement import Placement
 from lapa_ray.actors.replay_server import ReplayServerActor
 from lapa_ray.actors.rollout_worker import RolloutOptions, WorkerConfig, start_worker
 from lapa_ray.actors.run_log import Counters
 from lapa_ray.actors.supervisor import Plan, Supervisor
-from lapa_ray.core.config import NOT_IDENTITY, RayConfig, StageConfig
+from lapa_ray.core.config import NOT_IDENTITY, Config, RayConfig, StageConfig
 from lapa_ray.core.errors import DivergedError
 from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.progress import Progress
@@ -38,13 +37,11 @@ from lapa_ray.models.q_network import QNetworkConfig, weights_path
 from lapa_ray.replay.buffer import ReplayConfig
 
 
-class TrainDqnConfig(StageConfig):
-    """Trains a double DQN agent; the defaults are the source's."""
+class DqnConfig(Config):
+    """What a training of a double DQN agent does; the defaults are the source's. Its replay is chosen elsewhere."""
 
     num_steps: PositiveInt = 10_000_000
     """Agent steps of all workers."""
-    use_per: bool = False
-    """Prioritised experience replay instead of uniform."""
     no_save: bool = False
     """Do not keep the gameplay that training sees as a frame dataset."""
     env: AtariEnvConfig = AtariEnvConfig()
@@ -63,8 +60,6 @@ class TrainDqnConfig(StageConfig):
     """Who plays."""
     resources: LearnerResources = LearnerResources()
     """Where the learner runs."""
-    ray: RayConfig = RayConfig()
-    """A local Ray; unused when RAY_ADDRESS names a cluster."""
     log_period_s: Annotated[float, NOT_IDENTITY] = Field(5.0, gt=0)
     """Time between rows in the metric log, s."""
     checkpoint_period_updates: Annotated[int, NOT_IDENTITY] = Field(50_000, ge=1)
@@ -81,6 +76,15 @@ class TrainDqnConfig(StageConfig):
         return max(0, int(samples) // self.learner.batch_size)
 
 
+class TrainDqnConfig(DqnConfig, StageConfig):
+    """Trains a double DQN agent; the defaults are the source's."""
+
+    use_per: bool = False
+    """Prioritised experience replay instead of uniform."""
+    ray: RayConfig = RayConfig()
+    """A local Ray; unused when RAY_ADDRESS names a cluster."""
+
+
 class Training:
     """The actors of one run, its checkpoints, and the loop that drives them."""
 
@@ -91,7 +95,10 @@ class Training:
         num_actions: int,
         frames_folder: Path | None,
         checkpoints: Checkpoints,
+        placement: Placement | None = None,
     ) -> None:
+        """`placement`: where the actors go, if not wherever the cluster has room."""
+        self._placement, self._num_started = placement or Placement(), 0
         self._config, self._folder, self._checkpoints = config, folder.resolve(), checkpoints
         self._frames_folder = frames_folder.resolve() if frames_folder is not None else None
         self._blocks = EpisodeBlocks(self._folder / ".episode_blocks.json")
@@ -153,8 +160,7 @@ class Training:
     def _start_server(self) -> Any:
         """The server writes its snapshots itself, so it runs on this node, whatever room there is."""
         config, workers = self._config, self._config.workers
-        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        return ReplayServerActor.options(num_cpus=0, scheduling_strategy=here).remote(
+        return ReplayServerActor.options(num_cpus=0, scheduling_strategy=self._placement.server).remote(
             config.replay,
             frame_stack=config.network.frame_stack,
             use_per=config.use_per,
@@ -172,8 +178,8 @@ class Training:
     def _start_learner(self, server: Any) -> Any:
         config = self._config
         resources = config.resources.on_machine(config.workers.num_workers)
-        num_gpus_needed = num_gpus(config.resources.device)
-        return LearnerActor.options(num_cpus=resources.num_cpus, num_gpus=num_gpus_needed).remote(
+        options = {"num_cpus": resources.num_cpus, "num_gpus": num_gpus(config.resources.device)}
+        return LearnerActor.options(**options, scheduling_strategy=self._placement.learner).remote(
             self._num_actions,
             config.network,
             config.learner,
@@ -184,7 +190,8 @@ class Training:
         )
 
     def _start_worker(self, server: Any) -> Any:
-        config = self._config
+        config, number = self._config, self._num_started
+        self._num_started += 1
         return start_worker(
             partial(AtariEnv, config.env, keep_frames=self._frames_folder is not None),
             self._blocks.take(config.workers.envs_per_worker),
@@ -194,6 +201,7 @@ class Training:
             self._frames_folder,
             config.workers.cpus_per_worker,
             options=_rollout_options(config),
+            scheduling_strategy=self._placement.worker(number, config.workers.num_workers),
         )
 
     def _show(self, progress: Progress) -> None:

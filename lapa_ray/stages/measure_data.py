@@ -19,9 +19,8 @@ from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import STOPPING, StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.data_quality import FIGURES, PICTURES, DataQuality, save_exhibits
-from lapa_ray.evaluation.data_quality_datasets import Tallied, entity_map_of, measured
+from lapa_ray.evaluation.data_quality_datasets import Tallied, measured
 from lapa_ray.evaluation.data_quality_page import describe, not_measured, render_data_page
-from lapa_ray.evaluation.data_quality_tally import EpisodeTally, tally_episode
 
 HTML = "data_quality.html"
 
@@ -55,7 +54,7 @@ def run(config: MeasureDataConfig) -> Artefact:
     datasets = _open(config.paths)
     draft = Draft.begin(config, "data_quality", {role: dataset.artefact for role, dataset in datasets.items()})
     with stop_on_signal(said=STOPPING) as stop:
-        tallied = [Tallied(role, data, _tally(data, config.composite, stop)) for role, data in datasets.items()]
+        tallied = [_tally(role, data, config.composite, stop) for role, data in datasets.items()]
     found = measured(tallied, config.composite, config.seed)
     save_exhibits(draft.path / PICTURES, found.exhibits)
     write_text(draft.path / HTML, render_data_page(found, f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"))
@@ -80,15 +79,15 @@ def _open(paths: Sequence[Path]) -> dict[str, FrameDataset]:
     return {"frames" if len(paths) == 1 else f"frames_{number}": data for number, data in enumerate(datasets)}
 
 
-def _tally(dataset: FrameDataset, composite: Composite, stop: StopRequest) -> tuple[EpisodeTally, ...]:
-    entity_map, tallies = entity_map_of(dataset.info.game), []
+def _tally(role: str, dataset: FrameDataset, composite: Composite, stop: StopRequest) -> Tallied:
     with Progress(f"measure-data: {dataset.artefact.path.name}", dataset.num_steps_total, "steps") as progress:
-        for episode_id in dataset.episode_ids:
-            tallies.append(tally_episode(dataset, episode_id, composite, entity_map))
-            progress.advance(tallies[-1].num_steps)
+
+        def tick(num_steps: int) -> None:
+            progress.advance(num_steps)
             if stop:
                 raise StoppedError("stopped; nothing was measured to the end. Start it again with --resume.")
-    return tuple(tallies)
+
+        return Tallied.of(role, dataset, composite, tick)
 
 
 def _print(quality: DataQuality, page: Path) -> None:

@@ -14,6 +14,7 @@ from lapa_ray.core.config import Config, PlainStageConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import write_json, write_text
 from lapa_ray.core.metric_log import read_metrics
+from lapa_ray.evaluation.comparison_page import ShownComparison
 from lapa_ray.evaluation.data_quality import Measured
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation
@@ -28,11 +29,12 @@ MAKERS: dict[Kind, str] = {
     "world_model": "train_world_model",
     "evaluation": "evaluate",
     "data_quality": "measure_data",
+    "comparison": "compare_replay",
 }
 """Kind of artefact to the stage that makes it, in the order of the chain."""
 TRAINED: tuple[Kind, ...] = ("agent", "vqvae", "world_model")
 NOT_SHOWN = {"out", "resume", *MAKERS}
-MEASURED_BESIDE: tuple[Kind, ...] = ("evaluation", "data_quality")
+MEASURED_BESIDE: tuple[Kind, ...] = ("evaluation", "data_quality", "comparison")
 """What the evaluation is not made of."""
 
 
@@ -53,6 +55,8 @@ class ReportConfig(PlainStageConfig):
     """Agent artefact that recorded the frames; needed if the evaluation had one."""
     data_quality: Path | None = None
     """Data_quality artefact of these frames, alone or beside others; shown in a section of its own."""
+    comparison: Path | None = None
+    """Comparison artefact of the same game; its table and its curves are shown in a section of their own."""
 
 
 CONFIG = ReportConfig
@@ -63,9 +67,11 @@ def run(config: ReportConfig) -> Artefact:
     parents = _open_parents(config)
     evaluation, exhibits = _read_evaluation(config.evaluation)
     data = None if config.data_quality is None else Measured.load(config.data_quality)
+    compared = None if config.comparison is None else ShownComparison.load(config.comparison)
     sources = [_source(kind, artefact) for kind, artefact in parents.items()]
     draft = Draft.begin(config, "report", {str(kind): artefact for kind, artefact in parents.items()})
-    page = render_page(sources, evaluation, exhibits, f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC", data)
+    made = f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"
+    page = render_page(sources, evaluation, exhibits, made, data, compared)
     write_text(draft.path / HTML, page)
     write_json(draft.path / FIGURES, evaluation.model_dump(mode="json"))
     return draft.finish(evaluation.manifest_figures())
@@ -81,6 +87,8 @@ def _open_parents(config: ReportConfig) -> dict[Kind, Artefact]:
             check_same_parent(evaluation, kind, artefact)
     if "data_quality" in parents:
         _check_measures(parents["data_quality"], parents["frames"])
+    if "comparison" in parents:
+        _check_game(parents["comparison"], parents["frames"])
     if "agent" in evaluation.manifest.parents and "agent" not in parents:
         hint = evaluation.manifest.parents["agent"].path
         raise LapaError(f"--agent: missing, but {config.evaluation} measured an agent; give it too (it was {hint}).")
@@ -94,6 +102,15 @@ def _check_measures(data_quality: Artefact, frames: Artefact) -> None:
         raise LapaError(
             f"--data_quality {data_quality.path}: tells of {', '.join(parent.path for parent in measured)}, not of the "
             f"frames in {frames.path}; run measure-data on these."
+        )
+
+
+def _check_game(comparison: Artefact, frames: Artefact) -> None:
+    """Raise `LapaError` for a comparison of another game."""
+    games = [str(artefact.manifest.figures.get("game")) for artefact in (comparison, frames)]
+    if games[0] != games[1]:
+        raise LapaError(
+            f"--comparison {comparison.path}: is of {games[0]}, but the frames are of {games[1]}; leave it out."
         )
 
 

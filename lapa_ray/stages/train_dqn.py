@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from lapa_ray.actors.cluster import ray_session
 from lapa_ray.actors.cluster_address import cluster_address
+from lapa_ray.actors.placement import Placement
 from lapa_ray.core.artefact import RUN, Artefact, Draft
 from lapa_ray.core.errors import AlreadyWholeError, LapaError, StoppedError
 from lapa_ray.core.metric_log import MetricLog, forget_rows_after
-from lapa_ray.core.stop import stop_on_signal
+from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.envs.atari_env import AtariEnv
 from lapa_ray.envs.shaping import Shaper
@@ -19,19 +20,24 @@ CONFIG = TrainDqnConfig
 
 def run(config: TrainDqnConfig) -> Artefact:
     """Train and write the agent artefact. Raises `StoppedError` if the user stops it; a checkpoint is kept."""
-    num_actions = _check(config)
+    num_actions = check(config)
     draft = Draft.begin(config, "agent")
+    with ray_session(config.ray), stop_on_signal() as stop:
+        require_room(config)
+        return train(config, draft, num_actions, stop)
+
+
+def train(
+    config: TrainDqnConfig, draft: Draft, num_actions: int, stop: StopRequest, placement: Placement | None = None
+) -> Artefact:
+    """Train, or go on with it, in a Ray session that there is, until the end or `stop`; see `run`."""
     gameplay = None if config.no_save else _begin_gameplay(config, draft)
     checkpoints = checkpoints_of(config, draft.path, draft.run.config)
     saved = checkpoints.newest()
     forget_rows_after(draft.metrics_path, saved.num_steps if saved else -1)
-    with (
-        ray_session(config.ray),
-        stop_on_signal() as stop,
-        MetricLog(draft.metrics_path, "train-dqn", config.wandb, draft.run.config) as log,
-    ):
-        require_room(config)
-        training = Training(config, draft.path, num_actions, None if gameplay is None else gameplay.path, checkpoints)
+    frames_folder = None if gameplay is None else gameplay.path
+    with MetricLog(draft.metrics_path, "train-dqn", config.wandb, draft.run.config) as log:
+        training = Training(config, draft.path, num_actions, frames_folder, checkpoints, placement)
         try:
             is_done = training.run(stop, log)
             figures = training.figures()
@@ -50,7 +56,7 @@ def run(config: TrainDqnConfig) -> Artefact:
     return draft.finish({"game": config.env.game, "num_actions": num_actions, "replay": replay, **figures})
 
 
-def _check(config: TrainDqnConfig) -> int:
+def check(config: TrainDqnConfig) -> int:
     """Refuse what cannot work before anything is written; returns the game's number of actions."""
     if cluster_address() is None:
         config.resources.usable_device()

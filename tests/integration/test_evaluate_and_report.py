@@ -18,6 +18,7 @@ from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation, format_value
 from lapa_ray.stages import evaluate, measure_data, report, train_vqvae, train_world_model
+from tests.support.comparisons import made_comparison
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
 
 SMALL = ["--horizon=3", "--num_rollouts=6", "--num_pictured_rollouts=3", "--num_ssim_pairs=4", "--device=cpu"]
@@ -148,6 +149,25 @@ def test_the_report_shows_what_was_measured_of_its_frames(small_chain: Path, tmp
     assert "random, frames" in html
     assert "random, other" in html
     assert '<section id="data"' not in (small_chain / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_report_shows_a_comparison_of_replays_on_its_game_and_refuses_another(
+    small_chain: Path, tmp_path: Path
+) -> None:
+    compared = made_comparison(tmp_path / "compared", "MsPacman")
+    reads = [*paths(small_chain), f"--evaluation={small_chain / 'evaluation'}"]
+    made = make(report, tmp_path / "report", [*reads, f"--comparison={compared.path}"])
+    assert made.manifest.parents["comparison"].identity == compared.identity
+    html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    assert "Prioritised replay ends with a return of 50 (40 to 60), above the 20 (10 to 30) of uniform replay" in html
+    assert html.count('class="curves" src="data:image/png;base64,') == 1
+    made_comparison(tmp_path / "other", "Breakout")
+    with pytest.raises(LapaError, match=r"--comparison .*other: is of Breakout, but the frames are of MsPacman"):
+        make(report, tmp_path / "refused", [*reads, f"--comparison={tmp_path / 'other'}"])
+    (compared.path / "comparison.png").unlink()
+    with pytest.raises(LapaError, match=r"comparison\.png: damaged \(No such file .*\); run compare-replay again"):
+        make(report, tmp_path / "refused", [*reads, f"--comparison={compared.path}"])
+    assert not (tmp_path / "refused").exists()
 
 
 def test_data_quality_of_other_frames_is_refused(small_chain: Path, tmp_path: Path) -> None:

@@ -34,14 +34,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     write_frames(folder / "a", num_episodes=3, max_frames=FRAMES)
     write_frames(folder / "b", num_episodes=2, max_frames=400, seed=1)
-    write_other_game(folder / "breakout")
+    write_other_game(folder / "breakout", "Breakout")
+    write_other_game(folder / "pong", "Pong")
     assert cli.main(["measure-data", str(folder / "a"), "--out", str(folder / "one")]) == 0
     return folder
 
 
-def write_other_game(out: Path) -> None:
-    draft = Draft.begin(PlainStageConfig(out=out, seed=2), "frames")
-    env, generator = AtariEnv(AtariEnvConfig(game="Breakout", max_frames=80)), np.random.default_rng(0)
+def write_other_game(out: Path, game: str) -> None:
+    draft = Draft.begin(PlainStageConfig(out=out, seed=sum(game.encode())), "frames")
+    env, generator = AtariEnv(AtariEnvConfig(game=game, max_frames=80)), np.random.default_rng(0)
     with FrameWriter(out, env.info, "frames", "random") as writer:
         write_episode(writer, env, 0, generator)
     draft.finish(frame_figures(out))
@@ -122,19 +123,21 @@ def play(ale, action) -> None:
 
 
 def test_datasets_of_different_games_stand_side_by_side(folder: Path, tmp_path: Path, capsys) -> None:
-    names = [str(folder / name) for name in ("a", "b", "breakout")]
+    names = [str(folder / name) for name in ("a", "b", "breakout", "pong")]
     assert cli.main(["measure-data", *names, "--out", str(tmp_path / "out"), "--composite", "last"]) == 0
     told = capsys.readouterr().out
     for said in ("random, a", "random, b", "random, breakout", "Return, points", "in brackets"):
         assert said.lower() in " ".join(told.lower().split())
-    assert "what the RAM of Breakout means is not known" in " ".join(told.split())
+    assert "random, pong: – is not measured: what the RAM of Pong means is not known" in " ".join(told.split())
+    assert "random, breakout: – is not measured: of MsPacman alone, not of Breakout" in " ".join(told.split())
     manifest = open_artefact(tmp_path / "out", "data_quality").manifest
-    assert list(manifest.parents) == ["frames_0", "frames_1", "frames_2"]
+    assert list(manifest.parents) == ["frames_0", "frames_1", "frames_2", "frames_3"]
     assert manifest.figures["frames_2_frozen_share"] is None
     assert manifest.figures["frames_2_length_mean_steps"] == 20
     assert manifest.figures["frames_2_terminated_share"] == 0
     html = (tmp_path / "out" / "data_quality.html").read_text(encoding="utf-8")
-    assert "not measured: what the RAM of Breakout means is not known" in html
+    assert "not measured: what the RAM of Pong means is not known" in html
+    assert "not measured: of MsPacman alone, not of Breakout" in html
     assert json.loads((tmp_path / "out" / "figures.json").read_text())["composite"] == "last"
 
 

@@ -25,8 +25,8 @@ def _ram(**bytes_: int) -> np.ndarray:
 
 
 def test_a_game_without_a_map_is_refused_with_those_that_have_one():
-    with pytest.raises(LapaError, match=r"^game Breakout: .* known: MsPacman\.$"):
-        entities_of("Breakout")
+    with pytest.raises(LapaError, match=r"^game Pong: .* known: MsPacman, Breakout\.$"):
+        entities_of("Pong")
 
 
 def test_score_is_three_bytes_of_two_digits():
