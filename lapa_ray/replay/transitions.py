@@ -97,8 +97,8 @@ class TransitionStore:
 
     def gather(self, ids: Indices) -> tuple[NDArray[np.uint8], Indices, Floats, Floats]:
         """The same, but windows uint8 [m, k+n, 84, 84] in place of slots."""
-        slots, *columns = self.columns(ids)
-        return self.frames.take(slots), *columns
+        slots, actions, rewards, discounts = self.columns(ids)
+        return self.frames.take(slots), actions, rewards, discounts
 
     def get_state(self) -> dict[str, Any]:
         """Arrays (views, cut to what is filled) and counters."""
