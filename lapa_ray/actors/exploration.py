@@ -24,7 +24,7 @@ class ExplorationConfig(Config):
     ladder: bool = False
     """Environment i of all N plays with ε^(1 + ladder_steepness · i / (N − 1)): from ε itself down to hardly ever."""
     ladder_steepness: float = Field(7.0, ge=0)
-    """How far down the ladder leads (α of Horgan et al. 2018, Ape-X); unused without ladder."""
+    """How far down the ladder leads, an exponent (α of Horgan et al. 2018, Ape-X); unused without ladder."""
 
     def epsilon(self, num_steps: int) -> float:
         """ε after so many agent steps."""

@@ -46,15 +46,17 @@ class Chunk:
         """The chunk itself, or, if it is longer than `size` rows, parts of at most that many."""
         if len(self) <= size:
             return [self]
-        bounds = [slice(first, first + size) for first in range(0, len(self), size)]
-        cut: list[list[Any]] = [[None if c is None else c[part] for c in self._columns] for part in bounds]
-        return [Chunk(self.stream, *columns) for columns in cut]
+        return [self._rows(slice(first, first + size)) for first in range(0, len(self), size)]
 
     def check_lengths(self) -> None:
         """Raise `ValueError` if the columns differ in length."""
         lengths = {len(column) for column in self._columns if column is not None}
         if len(lengths) != 1:
             raise ValueError(f"stream {self.stream}: columns of different lengths {sorted(lengths)}")
+
+    def _rows(self, part: slice) -> Chunk:
+        columns: list[Any] = [None if column is None else column[part] for column in self._columns]
+        return Chunk(self.stream, *columns)
 
     @property
     def _columns(self) -> tuple[Any, ...]:

@@ -79,7 +79,7 @@ def test_the_configs_of_the_repository_hold_differences_alone(path):
         assert at(written, key) != at(defaults, key), f"{path.name}: {key}: {value} is the default"
 
 
-NAMED_BY_ARTEFACT = {"frames": "record"}
+NAMED_BY_ARTEFACT = {"frames": "record", "dqn_source": "train-dqn", "dqn_strong": "train-dqn"}
 
 
 def leaves(content: dict, prefix: str = ""):

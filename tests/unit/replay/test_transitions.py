@@ -106,7 +106,7 @@ def test_a_lost_life_ends_the_return_but_not_the_stack():
 
 def test_td_errors_are_those_of_the_chunks_q_values():
     store = store_of(10, frame_stack=1, n_step=2)
-    max_q, chosen_q = (np.array(column, dtype=np.float32) for column in ([9, 9, 10, 20, 30], [0, 5, 6, 7, 8]))
+    max_q, chosen_q = (np.array(column, dtype=np.float32) for column in ([9, 9, 10, 20, np.nan], [0, 5, 6, 7, 8]))
     told = store.append([rewarded([0, 1, 2, 4, 8], starts=[0], terminal=[4], max_q=max_q, chosen_q=chosen_q)])
     assert told.tolist() == [abs(2 + 10 / 4 - 5), abs(4 + 20 / 4 - 6), abs(8 - 7), abs(8 - 8)]
     without = store_of(10, frame_stack=1, n_step=2).append([rewarded([0, 1, 2, 4, 8], starts=[0], terminal=[4])])
