@@ -24,7 +24,10 @@ def run(config: TrainDqnConfig) -> Artefact:
     gameplay = None if config.no_save else _begin_gameplay(config, draft)
     checkpoints = checkpoints_of(config, draft.path, draft.run.config)
     saved = checkpoints.newest()
-    forget_rows_after(draft.metrics_path, saved.num_steps if saved else -1)
+    if saved:
+        forget_rows_after(draft.metrics_path, saved.num_steps, num_updates=saved.num_updates)
+    else:
+        forget_rows_after(draft.metrics_path, -1)
     with (
         ray_session(config.ray),
         stop_on_signal() as stop,
