@@ -76,10 +76,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def forget_rows_after(path: Path, step: int) -> None:
-    """Drop the rows that a killed run logged after its last checkpoint, at `step`: the resumed one logs them again."""
+def forget_rows_after(path: Path, step: int, **counts: int) -> None:
+    """Drop the rows that a killed run logged after its last checkpoint, at `step`: the resumed one logs them again.
+
+    `counts`: others that grow from row to row, perhaps at the same step, as they were then.
+    """
     rows = read_metrics(path)
-    kept = [row for row in rows if row["step"] <= step]
+    last = {"step": step, **counts}
+    kept = [row for row in rows if all(row.get(name, 0) <= count for name, count in last.items())]
     if len(kept) < len(rows):
         write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
 

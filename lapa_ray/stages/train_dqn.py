@@ -34,7 +34,10 @@ def train(
     gameplay = None if config.no_save else _begin_gameplay(config, draft)
     checkpoints = checkpoints_of(config, draft.path, draft.run.config)
     saved = checkpoints.newest()
-    forget_rows_after(draft.metrics_path, saved.num_steps if saved else -1)
+    if saved:
+        forget_rows_after(draft.metrics_path, saved.num_steps, num_updates=saved.num_updates)
+    else:
+        forget_rows_after(draft.metrics_path, -1)
     frames_folder = None if gameplay is None else gameplay.path
     with MetricLog(draft.metrics_path, "train-dqn", config.wandb, draft.run.config) as log:
         training = Training(config, draft.path, num_actions, frames_folder, checkpoints, placement)

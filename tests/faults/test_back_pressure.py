@@ -32,14 +32,17 @@ MAX_WEIGHTS_AGE = 10
 """Fewer updates than a slow rollout earns; `check_run` looks at the age that was reached."""
 CHUNK_MB = 9 * 2 * 84 * 84 / 1e6
 BATCH_MB = BATCH_SIZE * 5 * 84 * 84 / 1e6
-MOST_MB = 2 * (NUM_WORKERS * CHUNK_MB + 3 * BATCH_MB)
-"""Twice what is under way at once: a chunk a worker, and the batch that is used, the next one and the last one."""
+MOST_MB = 3 * (NUM_WORKERS * CHUNK_MB + 3 * BATCH_MB)
+"""Thrice what is under way at once: a chunk a worker, and the batch that is used, the next one and the last one."""
 
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_running():
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=100)):
-        yield
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # Ray would keep what nobody needs for a second, or until there are a hundred objects of it.
+        monkeypatch.setenv("RAY_free_objects_period_milliseconds", "0")
+        with ray_session(RayConfig(num_cpus=2, object_store_mb=100)):
+            yield
 
 
 def object_store_mb() -> float:

@@ -7,6 +7,7 @@ for the others is left to chance.
 from __future__ import annotations
 
 import random
+from contextlib import contextmanager
 from functools import partial
 
 import pytest
@@ -14,18 +15,24 @@ import ray
 
 from lapa_ray.actors import replaceable, worker_pool
 from lapa_ray.actors.cluster import ray_session
-from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK
+from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK, EpisodeBlocks
+from lapa_ray.actors.policy import to_weights
+from lapa_ray.actors.rollout_worker import start_worker
+from lapa_ray.actors.worker_pool import WorkerPool
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.shards import read_shards, shard_paths
-from tests.support.counter_env import CounterEnv
+from lapa_ray.models.q_network import QNetwork
+from tests.support.counter_env import NUM_ACTIONS, CounterEnv
 from tests.support.probe import Deaths, DyingEnv, FailingEnv, MortalEnv, Mortality
 from tests.support.probe_loop import (
     LENGTH,
     MIN_SIZE,
+    NETWORK,
     NUM_ENVS,
     NUM_WORKERS,
     ROLLOUT_STEPS,
+    SEED,
     check_run,
     check_told,
     loops,
@@ -50,9 +57,8 @@ def some(generator: random.Random, count: int, low: int, high: int) -> list[int]
     return [generator.randint(low, high) for _ in range(count)]
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_run_in_which_everyone_is_killed_again_and_again_ends_like_any_other(make_loop, tmp_path, capfd, seed):
-    generator = random.Random(seed)
+def test_a_run_in_which_everyone_is_killed_again_and_again_ends_like_any_other(make_loop, tmp_path, capfd):
+    generator = random.Random(0)
     deaths = {
         "worker": Deaths(some(generator, 2, 20, 300), tmp_path / "workers"),
         "server": Deaths(some(generator, 2, 1, 60), tmp_path / "servers"),
@@ -61,7 +67,7 @@ def test_a_run_in_which_everyone_is_killed_again_and_again_ends_like_any_other(m
     loop = make_loop(
         partial(DyingEnv, LENGTH, deaths["worker"]),
         capacity=CAPACITY,
-        use_per=bool(seed),
+        use_per=True,
         server={"mortality": deaths["server"]},
         learner={"mortality": deaths["learner"]},
         checkpoint_period_updates=90,
@@ -91,7 +97,7 @@ def test_a_server_comes_back_with_all_that_its_last_checkpoint_held(make_loop, c
             seen["after"] = loop.held()
 
     loop.save = save_and_look
-    loop.run(on_progress=kill_once)
+    loop.run(num_workers=1, on_progress=kill_once)
     check_run(loop)
     check_told(loop, capfd.readouterr().err)
     saved, before, after = (set(seen[name]) for name in ("saved", "before", "after"))
@@ -112,7 +118,7 @@ def test_a_server_without_a_checkpoint_fills_anew_with_steps_on_top(make_loop, c
         if loop.counters.num_updates > 100 and not loop.crew.server.num_lost:
             ray.kill(loop.server)
 
-    loop.run(on_progress=kill_once)
+    loop.run(num_workers=1, on_progress=kill_once)
     check_run(loop)
     check_told(loop, capfd.readouterr().err)
     extra = ray.get(loop.server.status.remote()).num_extra_inserts
@@ -137,19 +143,12 @@ def test_a_killed_worker_is_replaced_and_what_it_sent_is_whole(make_loop, tmp_pa
     assert {episode // EPISODES_PER_BLOCK for episode in episodes} < set(range((NUM_WORKERS + 1) * NUM_ENVS))
 
 
-@pytest.mark.parametrize("who", ["replay server", "learner", "rollout workers"])
-def test_those_who_always_die_end_the_run_by_name(make_loop, monkeypatch, capfd, who):
-    for module in (replaceable, worker_pool):
-        monkeypatch.setattr(module, "MAX_DEATHS_IN_A_ROW", 2)
-    always = {"mortality": Mortality(1, None)}
-    make_env = partial(MortalEnv, LENGTH, at=3, grave=None) if who == "rollout workers" else partial(CounterEnv, LENGTH)
-    loop = make_loop(
-        make_env,
-        capacity=MIN_SIZE,
-        server=always if who == "replay server" else None,
-        learner=always if who == "learner" else None,
-    )
-    with pytest.raises(LapaError, match=rf"^(the )?{who} died 2 times in a row \(.*\); .*--resume") as error:
+@pytest.mark.parametrize("who", ["replay server", "learner"])
+def test_one_that_always_dies_ends_the_run_by_name(make_loop, monkeypatch, who):
+    monkeypatch.setattr(replaceable, "MAX_DEATHS_IN_A_ROW", 2)
+    mortality = {"mortality": Mortality(1, None)}
+    loop = make_loop(partial(CounterEnv, LENGTH), capacity=MIN_SIZE, **{who.split()[-1]: mortality})
+    with pytest.raises(LapaError, match=rf"^the {who} died 2 times in a row \(.*\); .*--resume") as error:
         loop.run(num_workers=1)
     assert len(str(error.value).splitlines()) == 1
 
@@ -170,27 +169,62 @@ def test_an_environment_that_raises_starts_other_episodes(make_loop, tmp_path, c
     assert {episode // EPISODES_PER_BLOCK for episode in episodes} == set(range((NUM_WORKERS + 1) * NUM_ENVS))
 
 
-def test_an_environment_that_raises_too_often_is_named(make_loop, tmp_path, capfd):
-    loop = make_loop(partial(FailingEnv, LENGTH, 5, 9, tmp_path / "failures"))
+@contextmanager
+def lone_worker(tmp_path, make_env, max_env_failures: int = 1):
+    """A pool of one worker, which nobody is there for to take its chunks."""
+    blocks = EpisodeBlocks(tmp_path / "blocks.json")
+
+    def start():
+        return start_worker(make_env, blocks.take(1), NETWORK, SEED, None, None, 0.5)
+
+    pool = WorkerPool(start, max_env_failures)
+    pool.start(1)
+    try:
+        yield pool
+    finally:
+        pool.kill()
+
+
+def play_once(pool: WorkerPool, epsilon: object = 1.0) -> None:
+    """A rollout that brings nothing."""
+    pool.play(ray.put(to_weights(QNetwork(NUM_ACTIONS, NETWORK))), epsilon, 9, 9, 0)
+    pool.check_valid()
+    (reference,) = pool.under_way
+    assert pool.take(reference) is None
+
+
+def test_workers_that_always_die_end_the_run_by_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker_pool, "MAX_DEATHS_IN_A_ROW", 2)
+    with lone_worker(tmp_path, partial(MortalEnv, LENGTH, at=3, grave=None)) as pool:
+        play_once(pool)
+        with pytest.raises(LapaError, match=r"^rollout workers died 2 times in a row \(.*\); .*--resume\.$"):
+            play_once(pool)
+
+
+def test_an_environment_that_raises_too_often_is_named(tmp_path):
     told = (
         r"^the environments of worker 0 raised 2 times \(--workers\.max_env_failures 1\), at last ZeroDivisionError: a "
         r"broken\.\nMend the environment or try another --seed, then add --resume\.$"
     )
-    with pytest.raises(LapaError, match=told):
-        loop.run(num_workers=1)
+    with lone_worker(tmp_path, partial(FailingEnv, LENGTH, 5, 9, tmp_path / "failures")) as pool:
+        play_once(pool)
+        with pytest.raises(LapaError, match=told):
+            play_once(pool)
 
 
 def missing_env():
     raise LapaError("--env.game Pacwoman: unknown; choose another.")
 
 
-def test_a_fault_of_the_users_in_a_worker_is_told(make_loop):
-    with pytest.raises(LapaError, match=r"^--env.game Pacwoman: unknown; choose another\.$"):
-        make_loop(missing_env).run(num_workers=1)
+def test_a_fault_of_the_users_in_a_worker_is_told(tmp_path):
+    told = r"^--env.game Pacwoman: unknown; choose another\.$"
+    with lone_worker(tmp_path, missing_env) as pool, pytest.raises(LapaError, match=told):
+        play_once(pool)
 
 
-def test_a_fault_of_ours_in_a_worker_ends_the_run(make_loop):
-    loop = make_loop(partial(CounterEnv, LENGTH))
-    loop.supervisor._epsilon = lambda steps: "ours"
-    with pytest.raises(ray.exceptions.RayTaskError, match="TypeError"):
-        loop.run(num_workers=1)
+def test_a_fault_of_ours_in_a_worker_ends_the_run(tmp_path):
+    with (
+        lone_worker(tmp_path, partial(CounterEnv, LENGTH)) as pool,
+        pytest.raises(ray.exceptions.RayTaskError, match="TypeError"),
+    ):
+        play_once(pool, epsilon="ours")

@@ -8,18 +8,19 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lapa_ray.actors.learner import BatchSource, LearnerReport
 from lapa_ray.actors.replay_server import ReplayServer
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
 from lapa_ray.envs.environment import Step
-from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.replay.buffer import ReplayConfig
 from lapa_ray.replay.chunk import Batch, Chunk
 from tests.support.counter_env import CounterEnv, read
+
+if TYPE_CHECKING:  # a probe of the server starts without torch, which takes longer than many a test
+    from lapa_ray.actors.learner import BatchSource, LearnerReport
 
 Spelt = tuple[int, int]
 """Tag of the episode and number of the step that a transition's action made."""
@@ -65,6 +66,8 @@ class ProbeLearner:
         self._num_updates = 0
 
     def train(self, num_updates: int) -> LearnerReport:
+        from lapa_ray.actors.learner import LearnerReport
+
         for batch in self._source.batches(self._num_updates, num_updates):
             self._check_same(batch, check_batch(batch, self._length))
             time.sleep(self._seconds)
@@ -88,6 +91,8 @@ class ProbeLearner:
         self._num_updates = state["num_updates"]
 
     def load(self, path: Path) -> dict[str, Any]:
+        from lapa_ray.models.checkpoint import load_checkpoint
+
         parts = load_checkpoint(path)
         self.set_state(parts.pop("learner"))
         return parts

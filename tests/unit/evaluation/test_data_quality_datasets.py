@@ -63,7 +63,7 @@ def test_why_figures_are_missing() -> None:
     imported, mixed, *_, breakout = measured.quality.datasets
     assert imported.missing["frozen_share"] == "no RAM"
     assert mixed.missing["frozen_share"] == "no RAM in 1 of 3 episodes"
-    assert breakout.missing["frozen_share"] == "what the RAM of Breakout means is not known"
+    assert breakout.missing["frozen_share"] == "of MsPacman alone, not of Breakout"
     assert breakout.missing["return_mean"] == "no rewards"
     assert breakout.missing["distinct_screens_drawn"] == "there are 21 screens, fewer than 1,000"
     for dataset in measured.quality.datasets:
