@@ -23,7 +23,7 @@ from lapa_ray.evaluation.panels import DPI, LIGHT
 
 PANEL_INCHES = (3.5, 3.0)
 POINT, ALPHA = 5.0, 0.7
-NUMBERS, KINDS = "viridis", "tab20"
+NUMBERS, KINDS = "viridis", {10: "tab10", 20: "tab20"}
 UNKNOWN = "#c9ced6"
 
 
@@ -79,9 +79,9 @@ def _draw(axes: Axes, points: NDArray[np.float64], colouring: Colouring) -> None
 
 def _draw_kinds(axes: Axes, points: NDArray[np.float64], colouring: Colouring) -> None:
     """One colour a kind that occurs, named beside the points."""
-    colours = mpl.colormaps[KINDS].resampled(20)
+    colours = mpl.colormaps[next(name for most, name in KINDS.items() if len(colouring.names) <= most)]
     for number in np.unique(colouring.values):
-        colour, name = colours(int(number) % 20), colouring.names[number]
+        colour, name = colours(int(number)), colouring.names[number]
         _scatter(axes, points[colouring.values == number], color=colour, alpha=ALPHA, label=name)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, markerscale=2.5, handletextpad=0.1)
 

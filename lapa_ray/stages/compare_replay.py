@@ -52,7 +52,7 @@ class CompareReplayConfig(StageConfig):
     beside: Path | None = None
     """Frames artefact, such as of random play, whose variety is measured beside that of the agents' gameplay."""
     accept_failed: Annotated[bool, NOT_IDENTITY] = False
-    """Finish though trials failed; they are shown as failed and are part of no figure."""
+    """Finish though trials failed, and with --resume do not try them again; they are shown, and part of no figure."""
     train: DqnConfig = DqnConfig()
     """What every trial does."""
     resources: TrialResources = TrialResources()
@@ -132,6 +132,9 @@ def _train(config: CompareReplayConfig, planned: Sequence[Trial], draft: Draft, 
     settled = config.model_copy(update={"wandb": config.wandb.model_copy(update={"mode": mode})})
     configs = {trial.name: trial_config(settled, trial) for trial in planned}
     trials = TrialRun(configs, draft.path.resolve(), config.resources)
+    known = known_failures(draft.path)
+    if config.accept_failed and trials.left and set(trials.left) <= set(known):
+        return {name: known[name] for name in trials.left}
     with TrialProgress("compare-replay", configs) as progress:
         failures = run_trials(trials, stop, progress.look)
     if stop and failures:
@@ -141,6 +144,13 @@ def _train(config: CompareReplayConfig, planned: Sequence[Trial], draft: Draft, 
             "checkpoints; give the same command with --resume to continue."
         )
     return {name: as_nested(reason) for name, reason in failures.items()}
+
+
+def known_failures(folder: Path) -> dict[str, str]:
+    """Name to reason of the trials that failed when `folder` was written, if it was."""
+    if not (folder / FIGURES).exists():
+        return {}
+    return {trial.name: trial.failure for trial in Comparison.load(folder).trials if trial.failure}
 
 
 def _log(trial: Trial, folder: Path, failures: dict[str, str]) -> TrialLog:

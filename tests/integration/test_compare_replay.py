@@ -163,10 +163,12 @@ def test_every_measure_stands_for_both_replays_and_the_data_beside_random_play(c
 
 
 def test_what_failed_may_be_settled_for_without_training_anything(compared, random_play, capsys):
-    out, _victim = compared
-    # Nothing but the victim is left to do, and it fails at once.
-    settled = [f"--beside={random_play}", "--resources.num_retries=0", "--accept_failed"]
+    out, victim = compared
+    begun = (out / "trials" / victim / "run.json").stat().st_mtime_ns
+    settled = [f"--beside={random_play}", "--accept_failed"]
     assert cli.main(command(out, "--resume", *settled)) == 0
+    assert (out / "trials" / victim / "run.json").stat().st_mtime_ns == begun
+    assert Comparison.load(out).trials[NAMES.index(victim)].failure
     figures = open_artefact(out, "comparison").manifest.figures
     assert (figures["num_trials"], figures["num_failed_trials"]) == (4, 1)
     assert cli.main(command(out, *settled)) == 0
