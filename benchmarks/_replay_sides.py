@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,7 +27,7 @@ class Side(Protocol):
 
 
 def our_buffer(capacity: int, n_step: int = N_STEP) -> ReplayBuffer:
-    """Our buffer, empty, with 8-stacks."""
+    """Our buffer, empty, of 8-stacks."""
     config = ReplayConfig(capacity=capacity, min_size=1, alpha=ALPHA, n_step=n_step)
     generator = np.random.default_rng(0)
     return build_replay(config, frame_stack=FRAME_STACK, use_per=True, generator=generator, gamma=GAMMA)
@@ -35,13 +36,13 @@ def our_buffer(capacity: int, n_step: int = N_STEP) -> ReplayBuffer:
 class Ours:
     """lapa_ray: a frame once, windows of frame slots."""
 
-    def __init__(self, play: MadePlay, num_episodes: int) -> None:
-        self.buffer = our_buffer(num_episodes * EPISODE_STEPS)
+    def __init__(self, play: MadePlay, num_episodes: int, n_step: int = N_STEP) -> None:
+        self.buffer = our_buffer(num_episodes * EPISODE_STEPS, n_step)
         for index in range(num_episodes):
             self.buffer.add([play.chunk(0, index * EPISODE_ROWS, EPISODE_ROWS)])
 
     def sample_and_update(self, td_errors: Errors) -> Any:
-        """Windows uint8 [32, 11, 84, 84] and columns, copied."""
+        """Windows uint8 [32, 8 + n, 84, 84] and columns, copied."""
         batch = self.buffer.sample(BATCH_SIZE, BETA)
         self.buffer.update_priorities(batch.ids, td_errors)
         return batch
@@ -114,9 +115,17 @@ def stacks_of(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.moveaxis(frames[indices], 1, -1))
 
 
-PEERS: dict[str, Callable[[MadePlay, int], Side]] = {
-    "vs_cpprb": lambda play, num_episodes: Cpprb(play, num_episodes, compressed=True),
-    "vs_cpprb_whole": lambda play, num_episodes: Cpprb(play, num_episodes, compressed=False),
-    "vs_rllib": Rllib,
+@dataclass(frozen=True)
+class Peer:
+    """How a peer's buffer is made and filled with so many episodes, and the n of its n-step transitions."""
+
+    fill: Callable[[MadePlay, int], Side]
+    n_step: int
+
+
+PEERS = {
+    "vs_cpprb": Peer(lambda play, num_episodes: Cpprb(play, num_episodes, compressed=True), n_step=1),
+    "vs_cpprb_whole": Peer(lambda play, num_episodes: Cpprb(play, num_episodes, compressed=False), n_step=1),
+    "vs_rllib": Peer(Rllib, N_STEP),
 }
 """By the name of the figure."""

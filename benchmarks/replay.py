@@ -1,10 +1,11 @@
 """The prioritised replay buffer at 1,000,000 transitions, and beside cpprb and RLlib: memory, sample + update.
 
-Stacks of 8 frames of 84×84 and n-step 3 throughout, batches of 32. The memory is that of a process that filled such a
-buffer, interpreter and all, until every slot of its ring was written. Every ratio is of one run: rounds of the two
-sides alternate, and the median of the rounds' ratios counts; both hold the same transitions, as many as a peer that
-keeps every stack whole can hold here. A sample is what a buffer gives: ours and cpprb's are arrays of a batch, RLlib's
-are 32 episodes of which no batch is made yet.
+Stacks of 8 frames of 84×84, batches of 32, n-step 3 but beside cpprb, which keeps a frame once for n = 1 alone. The
+memory is that of a process that filled such a buffer, interpreter and all, until every slot of its ring was written.
+Every ratio is of one run: rounds of the two sides alternate, and the median of the rounds' ratios counts; both hold the
+same transitions, as many as a peer that keeps every stack whole can hold here (cpprb without compression: 56 GB a
+million). A sample is what a buffer gives: ours and cpprb's are arrays of a batch, RLlib's are 32 episodes of which no
+batch is made yet.
 
 Where the floors lie: 1,000,000 frames are 7.06 GB, 2 % spare ones 0.14 GB, and beside the frames a transition takes 76
 bytes: 44 for the slots of its window, 16 for action, return and discount, 8 to know when it loses a frame, 8.3 in the
@@ -84,11 +85,12 @@ def against(key: str, size: Size) -> Row:
     """How many times longer a peer takes, of the same transitions."""
     _say(f"{key}: {size.num_rounds} rounds")
     play = MadePlay()
-    ours: Side = Ours(play, size.peer_episodes)
-    peer = PEERS[key](play, size.peer_episodes)
+    ours: Side = Ours(play, size.peer_episodes, PEERS[key].n_step)
+    peer = PEERS[key].fill(play, size.peer_episodes)
     times = [tuple(_milliseconds(side, size.round_s) for side in (ours, peer)) for _ in range(size.num_rounds)]
     mine, theirs = (median(side) for side in zip(*times, strict=True))
-    of = f"{theirs:.2f} ms, ours {mine:.2f} ms, of {size.peer_episodes * EPISODE_STEPS:,} transitions"
+    what = f"{size.peer_episodes * EPISODE_STEPS:,} transitions of n = {PEERS[key].n_step}"
+    of = f"{theirs:.2f} ms, ours {mine:.2f} ms, of {what}"
     return Row(key, median(theirs / mine for mine, theirs in times), "≥ 1", of)
 
 

@@ -8,13 +8,15 @@ from tests.support.catch_env import CatchEnv
 from tests.support.local_training import LocalTraining
 
 
-@pytest.mark.parametrize("use_per", [False, True], ids=["uniform", "prioritised"])
-def test_dqn_learns_catch(use_per):
+@pytest.mark.parametrize(
+    ("use_per", "n_step"), [(False, 1), (True, 1), (True, 3)], ids=["uniform", "prioritised", "three steps"]
+)
+def test_dqn_learns_catch(use_per, n_step):
     training = LocalTraining(
         CatchEnv,
         num_steps=2500,
         use_per=use_per,
-        replay=ReplayConfig(capacity=2000, min_size=200, samples_per_insert=8),
+        replay=ReplayConfig(capacity=2000, min_size=200, samples_per_insert=8, n_step=n_step),
         learner=LearnerConfig(learning_rate=1e-3, target_update_period_updates=50),
     )
     random = training.mean_return(epsilon=1.0)

@@ -7,7 +7,17 @@ import pytest
 
 from benchmarks import _replay_probe
 from benchmarks._made_play import EPISODE_ROWS, EPISODE_STEPS, MadePlay
-from benchmarks._replay_sides import BATCH_SIZE, FRAME_STACK, GAMMA, N_STEP, Cpprb, Ours, our_buffer, stacks_of
+from benchmarks._replay_sides import (
+    BATCH_SIZE,
+    FRAME_STACK,
+    GAMMA,
+    N_STEP,
+    Cpprb,
+    Ours,
+    Rllib,
+    our_buffer,
+    stacks_of,
+)
 
 ERRORS = np.ones(BATCH_SIZE, dtype=np.float32)
 
@@ -71,3 +81,15 @@ def test_a_filled_ring_has_no_slot_that_was_never_written():
     _replay_probe.fill(buffer)
     assert buffer.store.frames.oldest_id > 0
     assert len(buffer) == 300
+
+
+@pytest.mark.filterwarnings("ignore")  # RLlib's imports warn of its own modules
+def test_rllib_gives_the_same_transitions_of_three_steps(play):
+    stacks, rewards = stacks_of(play.episode(0).frames), play.episode(0).rewards
+    for transition in Rllib(play, 1).sample_and_update(ERRORS):
+        step = transition.t_started
+        before, after = transition.get_observations()
+        np.testing.assert_array_equal(before, stacks[step])
+        np.testing.assert_array_equal(after, stacks[step + N_STEP])
+        earned = sum(GAMMA**index * reward for index, reward in enumerate(rewards[step : step + N_STEP]))
+        assert transition.get_rewards(0) == pytest.approx(earned, abs=1e-5)
