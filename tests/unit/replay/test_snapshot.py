@@ -26,7 +26,7 @@ def chunk(stream: int, first: int, count: int = 30) -> Chunk:
 def assert_same_samples(first: ReplayServer, second: ReplayServer) -> None:
     for update in range(5):
         a, b = first.sample(update), second.sample(update)
-        for name in ("windows", "actions", "rewards", "terminated", "weights", "ids"):
+        for name in ("windows", "actions", "rewards", "discounts", "weights", "ids"):
             np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
         for one, batch in ((first, a), (second, b)):
             one.update_priorities(batch.ids, batch.rewards)
