@@ -12,19 +12,19 @@ SWITCHES = {
     "none": {},
     "dueling": {"network": {"dueling": True}},
     "noisy": {"network": {"noisy": True}, "epsilon": 0.0},
-    "impala_light": {"network": {"torso": "impala_light"}},
+    "impala_light": {"network": {"torso": "impala_light"}, "num_updates": 280},
     "quantile": {"network": QUANTILE},
     "munchausen": {"learner": {"munchausen": True}},
-    "value_rescaling": {"learner": {"value_rescaling": True}, "others": {"reward_scale": 100.0}},
-    "colour": {"others": {"obs_shape": (40, 40, 3)}},
+    "value_rescaling": {"learner": {"value_rescaling": True}},
+    "colour": {"others": {"obs_shape": (44, 44, 3)}},
     "bfloat16": {"others": {"precision": "bfloat16"}},
     "all": {
         "network": {**QUANTILE, "dueling": True, "noisy": True, "torso": "impala_light"},
         "learner": {"munchausen": True, "value_rescaling": True},
         "others": {"precision": "bfloat16"},
+        "num_updates": 400,
     },
 }
-NUM_UPDATES = 600
 
 
 @pytest.mark.parametrize("switches", SWITCHES.values(), ids=SWITCHES)
@@ -32,12 +32,14 @@ def test_a_switch_alone_learns_catch(switches):
     """Better than a threshold, and than random play by more than four standard errors."""
     training = CatchTraining(
         QNetworkConfig(**SMALL, **switches.get("network", {})),
-        LearnerConfig(learning_rate=1e-3, target_update_period_updates=25, **switches.get("learner", {})),
+        LearnerConfig(
+            learning_rate=3e-3, target_update_period_updates=15, max_gradient_norm=10.0, **switches.get("learner", {})
+        ),
         **switches.get("others", {}),
     )
     first = switches.get("epsilon", 1.0)
     random = training.returns(epsilon=1.0)
-    training.run(NUM_UPDATES, lambda share: first * max(0.05, 1 - 2 * share))
+    training.run(switches.get("num_updates", 480), lambda share: first * max(0.05, 1 - 2 * share))
     learnt = training.returns(epsilon=0.0)
     assert learnt.mean() >= 0.6
     error = np.sqrt((random.var() + learnt.var()) / len(learnt))

@@ -1,4 +1,4 @@
-"""DQN on Catch in one fast loop: no Ray, no replay server, pictures of 40 × 40, every transition kept."""
+"""DQN on Catch in one fast loop: no Ray, no replay server, pictures of 44 × 44, every transition kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.replay.chunk import Batch
 from tests.support.catch_env import NUM_ACTIONS, CatchEnv
 
-SMALL = {"channels": (8, 16, 16), "impala_channels": (4, 8, 8), "hidden": 32, "frame_stack": 1}
+SMALL = {"channels": (8, 16, 32), "impala_channels": (4, 8, 8), "hidden": 64, "frame_stack": 1}
 NUM_GAMES, NUM_TRIALS = 16, 200
 UPDATES_PER_ROUND = 4
 
@@ -46,11 +46,10 @@ class CatchTraining:
         network: QNetworkConfig,
         learner: LearnerConfig,
         precision: str = "float32",
-        obs_shape: tuple[int, ...] = (40, 40),
-        reward_scale: float = 1.0,
+        obs_shape: tuple[int, ...] = (44, 44),
         seed: int = 0,
     ) -> None:
-        self._network, self._config, self._obs_shape, self._scale = network, learner, obs_shape, reward_scale
+        self._network, self._config, self._obs_shape = network, learner, obs_shape
         resources = LearnerResources(device="cpu", num_threads=1, precision=precision)
         self._learner = Learner(NUM_ACTIONS, network, learner, resources, seed, None, obs_shape)
         self._policy = EpsilonGreedy(QNetwork(NUM_ACTIONS, network, obs_shape), NUM_ACTIONS, explores=True)
@@ -88,7 +87,7 @@ class CatchTraining:
         return Batch(
             windows=np.stack(windows),
             actions=np.array(actions),
-            rewards=np.array(rewards, dtype=np.float32) * self._scale,
+            rewards=np.array(rewards, dtype=np.float32),
             discounts=np.where(terminated, 0, self._config.gamma).astype(np.float32),
             weights=np.ones(len(ids), dtype=np.float32),
             ids=ids,
