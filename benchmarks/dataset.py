@@ -202,7 +202,8 @@ def recording(folder: Path, size: Size) -> list[Row]:
 def _worker(folder: Path | None) -> RolloutWorker:
     """A worker of `train-dqn` as it is by default, in this process; what it sends goes nowhere."""
     blocks = list(range(WorkerConfig().envs_per_worker))
-    return RolloutWorker(partial(AtariEnv, AtariEnvConfig()), blocks, NETWORK, 0, lambda _chunks: None, folder)
+    make_env = partial(AtariEnv, AtariEnvConfig(), keep_frames=folder is not None)
+    return RolloutWorker(make_env, blocks, NETWORK, 0, lambda _chunks: None, folder)
 
 
 def _steps_a_second(worker: RolloutWorker, weights: Any, epsilon: float) -> float:
