@@ -46,7 +46,8 @@ def in_a_worker(folder: Path, epsilon: float, num_rollouts: int) -> Rates:
 
 def _worker(folder: Path | None) -> RolloutWorker:
     blocks = list(range(WorkerConfig().envs_per_worker))
-    return RolloutWorker(partial(AtariEnv, AtariEnvConfig()), blocks, QNetworkConfig(), 0, lambda _chunks: None, folder)
+    make_env = partial(AtariEnv, AtariEnvConfig(), keep_frames=folder is not None)
+    return RolloutWorker(make_env, blocks, QNetworkConfig(), 0, lambda _chunks: None, folder)
 
 
 def _steps_a_second(worker: RolloutWorker, weights: Weights, epsilon: float) -> float:

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 import cv2
+from ale_py import ALEInterface, LoggerMode
 
 from benchmarks._players import ACT_LOOP, GYMNASIUM, OURS, OURS_RECORDING, PEERS, PLAYERS, package_of
 from benchmarks._result import Cell, print_result
@@ -152,6 +153,7 @@ def serve(connection: Connection, name: str, core: int | None) -> None:
     if core is not None:
         os.sched_setaffinity(0, {core})
     cv2.setNumThreads(1)
+    ALEInterface.setLoggerMode(LoggerMode.Error)
     with closing(PLAYERS[name]()) as player, suppress(EOFError):
         num_steps = WARM_UP_STEPS
         while True:

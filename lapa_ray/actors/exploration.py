@@ -20,9 +20,9 @@ class ExplorationConfig(Config):
     decay_steps: PositiveInt = 1_000_000
     """Agent steps after which ε has come down to base."""
     minimum: float = Field(0.1, ge=0, le=1)
-    """Share of random actions, in [0, 1], that ε never falls below."""
+    """Share of random actions, in [0, 1], that ε never falls below; on a ladder that is its top."""
     ladder: bool = False
-    """Environment i of all N plays with ε^(1 + ladder_steepness · i / (N − 1)): from ε itself down to hardly ever."""
+    """Environment i of all N plays with ε^(1 + ladder_steepness · i / (N − 1)): from ε, which is logged, downwards."""
     ladder_steepness: float = Field(7.0, ge=0)
     """How far down the ladder leads, an exponent (α of Horgan et al. 2018, Ape-X); unused without ladder."""
 

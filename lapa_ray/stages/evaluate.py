@@ -190,7 +190,7 @@ def _returns(chain: Chain, config: EvaluateConfig, stop: StopRequest) -> tuple[l
     if chain.agent is None:
         return [], []
     recorded = [chain.frames.episode_return(episode) for episode in chain.agents_episodes()]
-    environment, random = AtariEnv(chain.environment()), []
+    environment, random = AtariEnv(chain.environment(), keep_frames=False), []
     with Progress("evaluate: random play", config.num_random_episodes, "episodes") as progress:
         for number in range(config.num_random_episodes):
             random.append(play_random_episode(environment, config.seed, number, chain.max_steps()))
