@@ -8,7 +8,7 @@ from pathlib import Path
 from lapa_ray.core.progress import Progress
 from lapa_ray.stages import train_dqn
 
-NUM_STEPS = 1500
+NUM_STEPS = 1000
 
 
 def train_config(out: Path, **changes) -> train_dqn.TrainDqnConfig:
