@@ -1,4 +1,7 @@
-"""`compare-replay` on real ALE, Ray and Tune: stopped, killed, failed and resumed, it ends as it should."""
+"""`compare-replay` on real ALE, Ray and Tune: stopped, killed, failed and resumed, it ends as it should.
+
+Two trials at once reserve all of Ray's cores: an actor outside its trial's placement group would never start.
+"""
 
 from __future__ import annotations
 
