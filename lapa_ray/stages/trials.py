@@ -49,7 +49,7 @@ class TrialResources(Config):
     part_of_identity = False
 
     max_concurrent: PositiveInt | None = None
-    """Trials at once; as many as the cluster has room for at the start if not given."""
+    """Number of trials at once; as many as the cluster has room for at the start if not given."""
     driver_cpus: float = Field(0.25, gt=0)
     """CPU cores that Ray reserves for a trial's driver and its replay server together."""
     num_retries: int = Field(2, ge=0)
