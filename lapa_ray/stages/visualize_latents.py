@@ -51,7 +51,7 @@ class VisualizeLatentsConfig(PlainStageConfig):
     perplexity: float = Field(30.0, gt=1)
     """About how many neighbours of a state t-SNE keeps; the number of states must be at least thrice that."""
     batch_size: Annotated[PositiveInt, NOT_IDENTITY] = 128
-    """Recorded steps that a network sees at a time."""
+    """Number of states that a network sees at a time."""
 
 
 CONFIG = VisualizeLatentsConfig

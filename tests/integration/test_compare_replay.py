@@ -1,4 +1,7 @@
-"""`compare-replay` on real ALE, Ray and Tune: stopped, killed, failed and resumed, it ends as it should."""
+"""`compare-replay` on real ALE, Ray and Tune: stopped, killed, failed and resumed, it ends as it should.
+
+Two trials at once reserve all of Ray's cores: an actor outside its trial's placement group would never start.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,8 @@ def stopped(tmp_path_factory, random_play) -> Path:
 @pytest.fixture(scope="module")
 def compared(stopped, random_play) -> tuple[Path, str]:
     """The same resumed with one trial's note of its checkpoint damaged, and settled for; and which trial that was."""
-    victim = next(name for name in reversed(NAMES) if name not in whole(stopped))
+    begun = [name for name in NAMES if (stopped / "trials" / name / "run.json").exists()]
+    victim = next(name for name in begun if name not in whole(stopped))
     note = stopped / "trials" / victim / "checkpoints" / "latest.json"
     note.parent.mkdir(parents=True, exist_ok=True)
     note.write_text("{")
@@ -131,14 +135,15 @@ def test_all_trials_end_with_the_steps_and_updates_that_they_would_have_alone(co
 
 
 def test_the_table_holds_every_logged_row(compared):
-    out, _ = compared
+    out, victim = compared
     table = pq.read_table(out / "metrics.parquet").to_pylist()
     for name in NAMES:
         logged = read_metrics(out / "trials" / name / "metrics.jsonl")
         ours = [row for row in table if row["trial"] == name]
         assert [row["step"] for row in ours] == [row["step"] for row in logged]
         assert [row["td_error"] for row in ours] == [row.get("td_error") for row in logged]
-        assert {(row["replay"], row["seed"]) for row in ours} == {(name.partition("_")[0], int(name[-1]))}
+        assert {(row["replay"], row["seed"]) for row in ours} <= {(name.partition("_")[0], int(name[-1]))}
+        assert ours or name == victim
 
 
 def test_every_measure_stands_for_both_replays_and_the_data_beside_random_play(compared, random_play):

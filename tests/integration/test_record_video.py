@@ -76,7 +76,7 @@ def test_a_stop_keeps_the_films_that_are_whole_and_goes_on_behind_them(films, ch
     with monkeypatch.context() as patched:
         interrupt_when(patched, "advance", lambda count=1, note="": count == 1)
         assert film(out, chain.folder / "agent") == cli.EXIT_STOPPED
-    assert "stopped with 1 of 2 episodes filmed; add --resume to continue." in capfd.readouterr().err
+    assert "stopped with 1 of 2 films; add --resume to continue." in capfd.readouterr().err
     assert [path.name for path in sorted(out.glob("*.mp4"))] == ["episode_000000.mp4"]
     changed = (out / "episode_000000.mp4").stat().st_mtime_ns
     assert film(out, chain.folder / "agent", "--resume") == 0
@@ -107,7 +107,7 @@ def test_bad_input_is_named_and_leaves_nothing(chain, tmp_path, capfd):
         (other, [], f"--agent {other}: has 4 actions, but MsPacman has 9 here; train it again."),
         ("random", ["--game=Pacmann"], "Pacmann: the ALE has no such game"),
         ("planner", ["--game=Breakout"], "Breakout"),
-        ("random", ["--fps=0"], "--fps: should be FLOAT with 1.0 ≤ x ≤ 120.0; got 0"),
+        ("random", ["--fps=0"], "--fps: should be FLOAT with 1 ≤ x ≤ 120; got 0"),
     ):
         assert film(tmp_path / "out", agent, *more) == cli.EXIT_BAD_INPUT
         err = capfd.readouterr().err

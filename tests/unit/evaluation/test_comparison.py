@@ -8,6 +8,7 @@ from lapa_ray.evaluation.comparison import FIGURES, Comparison
 from lapa_ray.evaluation.comparison_page import comparison_panels, describe, render_comparison, verdict
 from lapa_ray.evaluation.panels import write_panels
 from tests.support.comparisons import compared, logs, quality
+from tests.unit.evaluation.test_page import Outline
 
 
 def test_each_replay_has_the_mean_the_interquartile_mean_and_an_interval_of_the_end():
@@ -64,6 +65,11 @@ def test_all_curves_stand_in_one_picture_and_each_on_the_page(tmp_path):
     assert curve.middle[-1] == 50
     assert (curve.low[-1], curve.high[-1]) == (40, 60)
     page = render_comparison(found, panels, {"seed": 0}, "now")
+    outline = Outline()
+    outline.feed(page)
+    assert outline.open == []
+    links = {value for tag, attributes in outline.tags if tag == "a" and (value := attributes.get("href"))}
+    assert links == {f"#{attributes['id']}" for tag, attributes in outline.tags if tag == "section"}
     assert page.count("<svg") == len(panels) == 9
     assert "var(--series-2)" in page
     assert "http" not in page.replace("http://www.w3.org", "")
