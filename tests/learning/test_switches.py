@@ -8,10 +8,11 @@ from lapa_ray.models.q_network import QNetworkConfig
 from tests.support.catch_training import SMALL, CatchTraining
 
 QUANTILE = {"head": "quantile", "num_quantiles": 8, "num_target_quantiles": 8, "num_cosines": 16}
+FAST = {"learning_rate": 3e-3, "target_update_period_updates": 15, "max_gradient_norm": 10.0}
 SWITCHES = {
     "none": {},
     "dueling": {"network": {"dueling": True}},
-    "noisy": {"network": {"noisy": True}, "epsilon": 0.0},
+    "noisy": {"network": {"noisy": True}, "epsilon": 0.0, "num_updates": 720},
     "impala_light": {"network": {"torso": "impala_light"}, "num_updates": 280},
     "quantile": {"network": QUANTILE},
     "munchausen": {"learner": {"munchausen": True}},
@@ -32,9 +33,7 @@ def test_a_switch_alone_learns_catch(switches):
     """Better than a threshold, and than random play by more than four standard errors."""
     training = CatchTraining(
         QNetworkConfig(**SMALL, **switches.get("network", {})),
-        LearnerConfig(
-            learning_rate=3e-3, target_update_period_updates=15, max_gradient_norm=10.0, **switches.get("learner", {})
-        ),
+        LearnerConfig(**FAST, **switches.get("learner", {})),
         **switches.get("others", {}),
     )
     first = switches.get("epsilon", 1.0)
