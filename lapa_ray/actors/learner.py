@@ -185,8 +185,8 @@ class Learner:
     def check_valid(self) -> None:
         """Raise `AssertionError` if a weight is no number, or the target is not that of the updates made."""
         assert self.num_updates >= 0, "updates below 0"
-        online, target = self._network.state_dict(), self._target.state_dict()
-        for name, value in online.items():
+        target = dict(self._target.named_parameters())
+        for name, value in self._network.named_parameters():
             assert torch.isfinite(value + target[name]).all(), f"{name} is not finite"
             is_fresh = self.num_updates % self._config.target_update_period_updates == 0
             assert not is_fresh or torch.equal(value, target[name]), f"{name} of the target was not copied"
