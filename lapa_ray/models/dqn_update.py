@@ -116,8 +116,8 @@ class DqnUpdate:
 
     def check_valid(self, *, is_target_fresh: bool) -> None:
         """Raise `AssertionError` if a weight is no number, or the target, just copied, is not the network."""
-        target = self._target.state_dict()
-        for name, value in self.network.state_dict().items():
+        target = dict(self._target.named_parameters())
+        for name, value in self.network.named_parameters():
             assert torch.isfinite(value + target[name]).all(), f"{name} is not finite"
             assert not is_target_fresh or torch.equal(value, target[name]), f"{name} of the target was not copied"
 

@@ -8,6 +8,8 @@ import torch
 
 from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK, EpisodeBlocks
 from lapa_ray.actors.exploration import Ladder
+from lapa_ray.actors.faults import EnvironmentFault
+from lapa_ray.actors.guarded_env import GuardedEnv
 from lapa_ray.actors.learning_view import LearningSettings
 from lapa_ray.actors.policy import EpsilonGreedy, to_weights
 from lapa_ray.actors.rollout_worker import RolloutOptions, RolloutWorker
@@ -187,6 +189,43 @@ def test_epsilon_is_the_share_of_random_actions_and_one_environment_does_not_shi
     assert np.mean(np.array(actions) != 2) == pytest.approx(0.5 * 4 / 5, abs=0.03)
     both = [policy.act(np.repeat(stack, 2, axis=0), 0.5, [np.random.default_rng(9), alone]) for _ in range(50)]
     assert [int(pair[1]) for pair in both] == actions[:50]
+
+
+def test_what_could_not_be_delivered_is_not_joined_to_what_comes_after():
+    sent: list = []
+
+    def refuse(chunks):
+        raise ConnectionError
+
+    one = worker(sent)
+    one.play(WEIGHTS, epsilon=1.0, num_steps=3)
+    one.connect(refuse)
+    with pytest.raises(ConnectionError):
+        one.play(WEIGHTS, epsilon=1.0, num_steps=2)
+    one.connect(sent.append)
+    one.play(WEIGHTS, epsilon=1.0, num_steps=2)
+    streams = [[chunk.stream for chunk in message] for message in sent]
+    assert len({stream for message in streams for stream in message}) == 4, "a stream with a gap"
+    assert [read(frame)[1] for frame in sent[1][0].frames] == [6, 7, 0]
+
+
+@pytest.mark.parametrize("method", ["reset", "step"])
+def test_what_an_environment_raises_is_named_but_for_what_is_the_users(method):
+    class BrokenEnv(CounterEnv):
+        def fail(self, argument):
+            raise self.error
+
+        reset = step = fail
+
+    env = BrokenEnv()
+    guarded = GuardedEnv(env)
+    for env.error, told in ((KeyError("lives\nof Pac-Man"), r"^KeyError: 'lives"), (OSError(), "^OSError$")):
+        with pytest.raises(EnvironmentFault, match=told):
+            getattr(guarded, method)(0)
+    env.error = LapaError("--env.game Pacwoman: unknown.")
+    with pytest.raises(LapaError, match=r"^--env.game Pacwoman: unknown\.$"):
+        getattr(guarded, method)(0)
+    assert (guarded.num_actions, guarded.info) == (env.num_actions, env.info)
 
 
 def test_blocks_are_never_given_twice(tmp_path):
