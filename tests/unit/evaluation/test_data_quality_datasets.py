@@ -59,11 +59,13 @@ def test_why_figures_are_missing() -> None:
         tallied("frames_0", "a", without_ram),
         tallied("frames_1", "b", partly),
         tallied("frames_2", "c", unread, game="Breakout"),
+        tallied("frames_3", "d", unread, game="Pong"),
     )
-    imported, mixed, *_, breakout = measured.quality.datasets
+    imported, mixed, *_, breakout, pong = measured.quality.datasets
     assert imported.missing["frozen_share"] == "no RAM"
     assert mixed.missing["frozen_share"] == "no RAM in 1 of 3 episodes"
-    assert breakout.missing["frozen_share"] == "what the RAM of Breakout means is not known"
+    assert breakout.missing["frozen_share"] == "of MsPacman alone, not of Breakout"
+    assert pong.missing["frozen_share"] == "what the RAM of Pong means is not known"
     assert breakout.missing["return_mean"] == "no rewards"
     assert breakout.missing["distinct_screens_drawn"] == "there are 21 screens, fewer than 1,000"
     for dataset in measured.quality.datasets:
@@ -74,7 +76,8 @@ def test_why_figures_are_missing() -> None:
 
 def test_only_known_games_have_a_map() -> None:
     assert entity_map_of("MsPacman") is not None
-    assert entity_map_of("Breakout") is None
+    assert entity_map_of("Breakout") is not None
+    assert entity_map_of("Pong") is None
 
 
 def agent_and_frames(folder: Path, *, use_per: bool) -> tuple[Artefact, Artefact]:
