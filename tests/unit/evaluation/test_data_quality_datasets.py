@@ -58,14 +58,16 @@ def test_why_figures_are_missing() -> None:
     measured = measured_data(
         tallied("frames_0", "a", without_ram),
         tallied("frames_1", "b", partly),
-        tallied("frames_2", "c", unread, game="Pong"),
+        tallied("frames_2", "c", unread, game="Breakout"),
+        tallied("frames_3", "d", unread, game="Pong"),
     )
-    imported, mixed, *_, pong = measured.quality.datasets
+    imported, mixed, *_, breakout, pong = measured.quality.datasets
     assert imported.missing["frozen_share"] == "no RAM"
     assert mixed.missing["frozen_share"] == "no RAM in 1 of 3 episodes"
+    assert breakout.missing["frozen_share"] == "of MsPacman alone, not of Breakout"
     assert pong.missing["frozen_share"] == "what the RAM of Pong means is not known"
-    assert pong.missing["return_mean"] == "no rewards"
-    assert pong.missing["distinct_screens_drawn"] == "there are 21 screens, fewer than 1,000"
+    assert breakout.missing["return_mean"] == "no rewards"
+    assert breakout.missing["distinct_screens_drawn"] == "there are 21 screens, fewer than 1,000"
     for dataset in measured.quality.datasets:
         assert set(dataset.missing) | set(dataset.estimates) == {figure.name for figure in measured.quality.figures}
         assert not set(dataset.missing) & set(dataset.estimates)
@@ -74,6 +76,7 @@ def test_why_figures_are_missing() -> None:
 
 def test_only_known_games_have_a_map() -> None:
     assert entity_map_of("MsPacman") is not None
+    assert entity_map_of("Breakout") is not None
     assert entity_map_of("Pong") is None
 
 

@@ -34,7 +34,7 @@ def measured() -> Measured:
     unread = [replace(episode, play=None) for episode in episodes("<i>random</i>")]
     return measured_data(
         tallied("frames_0", "runs/mix", [*episodes("random"), *episodes("planner", 4, first=3)]),
-        tallied("frames_1", "runs/pong", unread, game="Pong"),
+        tallied("frames_1", "runs/breakout", unread, game="Breakout"),
     )
 
 
@@ -100,7 +100,7 @@ def test_the_terminal_gets_the_same_as_text(measured: Measured) -> None:
     assert rows["Frozen steps, %"][3] == "–"
     assert rows["Level reached"][0] == "1.000 (1.000 to 1.000)"
     lines = not_measured(measured.quality)
-    assert "<i>random</i>: – is not measured: what the RAM of Pong means is not known" in lines
+    assert "<i>random</i>: – is not measured: of MsPacman alone, not of Breakout" in lines
 
 
 def test_nothing_is_invented_where_nothing_was_measured() -> None:
