@@ -208,6 +208,11 @@ class Learner:
         self._update.set_state(state, path)
         self.num_updates, self._fault = int(state["num_updates"]), None
 
+    def check_valid(self) -> None:
+        """Raise `AssertionError` if a weight is no number, or the target is not that of the updates made."""
+        assert self.num_updates >= 0, "updates below 0"
+        self._update.check_valid(is_fresh=self.num_updates % self._config.target_update_period_updates == 0)
+
     def _launch(self, batch: Batch) -> _Made:
         """Set off one update."""
         with self._watch.part("staging"):

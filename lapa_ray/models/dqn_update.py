@@ -114,6 +114,14 @@ class DqnUpdate:
         self._sums.zero_()
         self._run = self._runner()
 
+    def check_valid(self, *, is_fresh: bool) -> None:
+        """Raise `AssertionError` if a weight is no number, or the target differs just after a copy (`is_fresh`)."""
+        target = self._target.state_dict()
+        for name, value in self.network.state_dict().items():
+            assert torch.isfinite(value).all(), f"{name} is not finite"
+            assert torch.isfinite(target[name]).all(), f"{name} of the target is not finite"
+            assert not is_fresh or torch.equal(value, target[name]), f"{name} of the target was not copied"
+
     def _load_optimizer(self, state: dict[str, Any]) -> None:
         """Take over moments and counts; how Adam computes is this machine's matter, not that of the one that saved."""
         own = [{name: group[name] for name in ("fused", "capturable")} for group in self._optimizer.param_groups]
