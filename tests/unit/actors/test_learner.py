@@ -190,6 +190,20 @@ def test_what_a_bad_number_has_touched_is_never_given_out():
     assert all(np.isfinite(value).all() for value in one.weights().values())
 
 
+def test_a_learner_knows_whether_it_is_valid():
+    one = learner(target_update_period_updates=2)
+    for seed in range(4):
+        one.check_valid()
+        one.update(batch(seed=seed))
+    one.check_valid()
+    one._update.network.head.bias.data[0] += 1
+    with pytest.raises(AssertionError, match=r"head\.bias of the target was not copied"):
+        one.check_valid()
+    one._update.network.head.bias.data[0] = torch.nan
+    with pytest.raises(AssertionError, match=r"head\.bias is not finite"):
+        one.check_valid()
+
+
 def test_a_gradient_that_is_no_number_is_named_at_the_report():
     """TD errors are finite here; weights of the batch that are not make the loss and its gradient so."""
     with pytest.raises(LapaError, match=r"updates 0 to 0: the mean loss is inf; try a lower"):
