@@ -16,7 +16,7 @@ Observation = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What one agent step gave. Arrays are the receiver's: no later step overwrites them; screens may be read-only.
+    """What one agent step gave. Arrays are the receiver's: no later step overwrites them; frames may be read-only.
 
     obs uint8 [height, width] grey, or [height, width, 3] RGB; reward the raw score; terminated and truncated as in
     Gymnasium; frames of the emulator, all of the step, or the last one alone where nobody records them.

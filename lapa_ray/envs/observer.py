@@ -31,8 +31,12 @@ class Observer:
         band_bytes = height // self._num_bands * width
         self._word = np.dtype(np.uint64 if band_bytes % 8 == 0 else np.uint8)
         self._obs = np.zeros(shape, dtype=np.uint8)
-        self._obs_bands = self._obs.reshape(self._num_bands, -1, *shape[1:])
+        self._obs_bands = self._obs.reshape(self._num_bands, -1)
+        self._rows_a_band = self._size // self._num_bands
         self._seen: NDArray[np.unsignedinteger] | None = None
+        # Filled anew each time: beside an emulator, which takes the caches, every array made anew costs.
+        num_words = band_bytes // self._word.itemsize
+        self._differ = np.empty((OBS_FRAMES, self._num_bands, num_words), dtype=np.bool_)
 
     def __call__(self, screens: Screen) -> Observation:
         """The observation after a step whose screens are uint8 [n, height, width], n ≥ 1, contiguous; of them the last
@@ -52,16 +56,15 @@ class Observer:
         """The bands in which either screen differs from its forerunner."""
         if self._seen is None:
             return np.arange(self._num_bands)
-        differ = words != self._seen
-        return np.flatnonzero((differ[0] | differ[1]).any(axis=1))
+        first, last = np.not_equal(words, self._seen, out=self._differ)
+        return np.logical_or.reduce(np.logical_or(first, last, out=first), axis=1).nonzero()[0]
 
     def _remake(self, words: NDArray[np.unsignedinteger], changed: NDArray[np.intp]) -> None:
         rows = words.take(changed, axis=1).view(np.uint8).reshape(-1, self._width)
         shown, half = self._look_up(rows), len(rows) // OBS_FRAMES
         brightest = cv2.max(shown[:half], shown[half:])
-        num_rows = len(changed) * self._obs_bands.shape[1]
-        small = shrink(brightest, num_rows, self._size)
-        self._obs_bands[changed] = small.reshape(len(changed), *self._obs_bands.shape[1:])
+        small = shrink(brightest, len(changed) * self._rows_a_band, self._size)
+        self._obs_bands[changed] = small.reshape(len(changed), -1)
 
     def _look_up(self, rows: Screen) -> NDArray[np.uint8]:
         """Grey levels or RGB of palette indices."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
 import numpy as np
 from ale_py import ALEInterface
+from numpy.typing import NDArray
 
 from lapa_ray.core.frames import RAM_BYTES, StepFrames
 from lapa_ray.core.pictures import Screen
@@ -21,7 +23,7 @@ class Reel(Protocol):
         """Screens taken, uint8 [n, height, width], of which the last two in either order are the newest."""
 
     def develop(self) -> StepFrames:
-        """What was kept. Call it once, while the emulator stands at the last frame; the screens are read-only then."""
+        """What was kept, to be called once, while the emulator stands at the last frame; arrays may be read-only."""
 
 
 class WholeReel:
@@ -88,7 +90,15 @@ class LastFrameReel:
         return StepFrames(
             screens=self._screens[last : last + 1],
             ram=self._ale.getRAM()[None],
-            executed_actions=np.array([self._executed], dtype=np.int8),
-            rewards=np.array([self._reward], dtype=np.float32),
-            lives=np.array([self._ale.lives()], dtype=np.int8),
+            executed_actions=_single(self._executed, np.int8),
+            rewards=_single(self._reward, np.float32),
+            lives=_single(self._ale.lives(), np.int8),
         )
+
+
+@lru_cache(maxsize=1024)
+def _single(value: float, dtype: type[np.generic]) -> NDArray[Any]:
+    """A read-only array [1]; few are made, since the same values come again and again."""
+    array = np.array([value], dtype=dtype)
+    array.setflags(write=False)
+    return array
