@@ -21,6 +21,7 @@ from typing import Any
 import ray
 from pydantic import Field, PositiveInt
 from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from ray.tune.search import BasicVariantGenerator
 
 from lapa_ray.actors.cluster import RESOURCE_LINE_PERIOD_S, num_gpus, require_resources
@@ -153,9 +154,19 @@ def _tuner(trials: TrialRun, bundles: Sequence[dict[str, float]], at_once: int) 
             name=f"trials-{time.time_ns()}",  # a name that it has seen Ray would silently resume
             storage_path=str(stop_file.parent / TUNE_FOLDER),
             failure_config=tune.FailureConfig(max_failures=trials.resources.num_retries),
+            callbacks=[_Silent()],
             verbose=0,
         ),
     )
+
+
+class _Silent(TrialProgressCallback):
+    """In place of the one that Tune adds, which prints a line a trial whatever it is asked for."""
+
+    def on_trial_complete(self, *_arguments: Any, **_told: Any) -> None:
+        pass
+
+    on_trial_result = on_trial_error = on_trial_complete
 
 
 class _UntilStop(BasicVariantGenerator):
