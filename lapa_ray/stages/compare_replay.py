@@ -83,11 +83,13 @@ def run(config: CompareReplayConfig) -> Artefact:
         seed=config.seed,
     )
     _write(config, draft, comparison, logs, data)
-    _print(comparison, draft.path / HTML)
     if failures and not config.accept_failed:
         draft.pause()
+        _print(comparison, draft.path / HTML)
         raise _failed(failures, draft.path)
-    return draft.finish(comparison.manifest_figures())
+    artefact = draft.finish(comparison.manifest_figures())
+    _print(comparison, draft.path / HTML)
+    return artefact
 
 
 def plan(config: CompareReplayConfig) -> list[Trial]:
