@@ -82,11 +82,12 @@ def learner_overhead(num_updates: int) -> float:
         num_updates=num_updates,
         seed=0,
         max_waiting_steps=NUM_HELD,
+        gamma=GAMMA,
     )
     try:
         ray.get(server.insert.remote([_noise()]))
         source = ServerSource(server, wants_td_errors=True)
-        resources = LearnerResources(device="cpu", num_threads=NUM_THREADS)
+        resources = LearnerResources(device="cpu", num_threads=NUM_THREADS, channels_last=True)
         learner = Learner(NUM_ACTIONS, QNetworkConfig(), LearnerConfig(), resources, 0, source)
         batch = next(iter(source.batches(0, 1)))
         learner.train(WARM_UP)

@@ -85,7 +85,7 @@ class NetworkPlayer:
         if self._network is None:
             return drawn, False, None
         with torch.inference_mode():
-            values: Values = self._network(torch.from_numpy(self._stack[None]))[0].float().numpy()
+            values: Values = self._network(torch.tensor(self._stack[None]))[0].float().numpy()
         return (drawn if is_random else int(values.argmax())), is_random, values
 
     def see(self, step: Step) -> None:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import ray
 import torch
@@ -29,6 +28,7 @@ from lapa_ray.replay.snapshot import load_state
 from lapa_ray.stages import dqn_training, train_dqn
 from tests.support.killed_training import NUM_STEPS, train_config
 from tests.support.probe import PoisonedAtariEnv
+from tests.support.states import assert_same
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,22 +48,6 @@ def train_until_killed(out: Path, step: int, *options: str) -> None:
 
 def checkpoints_of(out: Path) -> Checkpoints:
     return Checkpoints(out / "checkpoints", use_per=True, with_replay=True, config={})
-
-
-def assert_same(one: Any, other: Any, path: str = "") -> None:
-    """Of nested states: every number, array and tensor."""
-    if isinstance(one, dict):
-        assert one.keys() == other.keys(), path
-        for key, value in one.items():
-            assert_same(value, other[key], f"{path}/{key}")
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(other), path
-        for index, value in enumerate(one):
-            assert_same(value, other[index], f"{path}/{index}")
-    elif isinstance(one, torch.Tensor):
-        assert torch.equal(one, other), path
-    else:
-        np.testing.assert_array_equal(np.asarray(one), np.asarray(other), err_msg=path)
 
 
 def test_a_run_whose_driver_is_killed_again_and_again_goes_on_where_its_checkpoints_were(tmp_path, monkeypatch):

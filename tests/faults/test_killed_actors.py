@@ -225,6 +225,6 @@ def test_a_fault_of_the_users_in_a_worker_is_told(tmp_path):
 def test_a_fault_of_ours_in_a_worker_ends_the_run(tmp_path):
     with (
         lone_worker(tmp_path, partial(CounterEnv, LENGTH)) as pool,
-        pytest.raises(ray.exceptions.RayTaskError, match="TypeError"),
+        pytest.raises(ray.exceptions.RayTaskError, match="ValueError"),
     ):
         play_once(pool, epsilon="ours")

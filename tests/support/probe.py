@@ -231,8 +231,8 @@ class MortalEnv(CounterEnv):
 class PoisonedAtariEnv(AtariEnv):
     """The real game, whose rewards are no numbers from step `at` on."""
 
-    def __init__(self, config: AtariEnvConfig, at: int) -> None:
-        super().__init__(config)
+    def __init__(self, config: AtariEnvConfig, at: int, *, keep_frames: bool = True) -> None:
+        super().__init__(config, keep_frames=keep_frames)
         self._left = at
 
     def step(self, action: int) -> Step:
