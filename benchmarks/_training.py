@@ -32,16 +32,20 @@ def train(out: Path, num_steps: int, **options: Any) -> float:
     return training_rate(train_dqn.run(config).path / METRICS)
 
 
-def training_rate(metrics: Path) -> float:
-    """Agent steps/s of a metric log, over its rows after the first with updates: that one holds the filling too."""
+def training_rate(metrics: Path, steps_per_update: float = 4.0) -> float:
+    """Agent steps/s of a metric log once it trained: `steps_per_update` × updates/s, all rows but the first with any.
+
+    The limiter holds steps and updates together, but for those that workers may be ahead: over a short run, counting
+    steps would tell how far ahead they were when the first update came.
+    """
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     first = next(index for index, row in enumerate(rows) if row["num_updates"])
     timed = list(_portions(rows[first:]))
-    return sum(steps for steps, _ in timed) / sum(seconds for _, seconds in timed)
+    return steps_per_update * sum(updates for updates, _ in timed) / sum(seconds for _, seconds in timed)
 
 
 def _portions(rows: list[dict[str, float]]) -> Iterator[tuple[float, float]]:
-    """Steps and seconds between one row and the next."""
+    """Updates and seconds between one row and the next."""
     for before, row in pairwise(rows):
         count, rate = ("step", "steps_per_s") if row["steps_per_s"] else ("num_updates", "updates_per_s")
-        yield row["step"] - before["step"], (row[count] - before[count]) / row[rate]
+        yield row["num_updates"] - before["num_updates"], (row[count] - before[count]) / row[rate]

@@ -26,6 +26,7 @@ from lapa_ray.actors.exploration import ExplorationConfig
 from lapa_ray.actors.learner import LearnerResources
 from lapa_ray.actors.rollout_worker import WorkerConfig
 from lapa_ray.core.config import RayConfig
+from lapa_ray.models.device import resolve_device
 
 NUM_CPUS = 2
 LOGICAL_CPUS = 4
@@ -43,7 +44,7 @@ class Size:
     """How much is measured: rounds, and agent steps a round of each side."""
 
     num_rounds: int = 5
-    num_steps: int = 2_500
+    num_steps: int = 1_500
     sb3_steps: int = 1_000
     rllib_steps: int = 300
     num_updates: int = 100
@@ -60,6 +61,7 @@ def main() -> int:
     size = QUICK if parser.parse_args().quick else Size()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:NUM_CPUS])
+    resolve_device("cpu")  # before any layer of a peer: what oneDNN may use is settled once a process
     with tempfile.TemporaryDirectory(prefix="lapa-bench-") as scratch:
         rounds = measure(Path(scratch), size)
     table = rows(rounds)

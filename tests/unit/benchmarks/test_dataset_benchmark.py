@@ -82,7 +82,7 @@ def test_the_rate_of_a_training_leaves_its_filling_out(tmp_path):
     ]
     log = tmp_path / "metrics.jsonl"
     log.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert training_rate(log) == pytest.approx(200 / (2 + 1 + 1))
+    assert training_rate(log) == pytest.approx(4 * 60 / (2 + 1 + 1))
 
 
 def test_the_cost_of_writing_is_the_share_of_the_rate_that_it_takes():
