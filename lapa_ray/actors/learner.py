@@ -169,6 +169,7 @@ class Learner:
     def train(self, num_updates: int) -> LearnerReport:
         """Make `num_updates` updates. Raises `DivergedError` if the loss is not a number."""
         self._check_sound()
+        self._update.take_sums()  # of a call that a dead server broke off, which no report told
         first, under_way = self.num_updates, deque[_Made]()
         lag = 1 if self._device.type == "cuda" else 0
         for batch in self._watch.each("waiting", self._source.batches(first, num_updates)):

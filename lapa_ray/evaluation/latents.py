@@ -135,16 +135,12 @@ def stacks(seen: NDArray[np.uint8], steps: NDArray[np.int64], size: int) -> NDAr
 
 def latents_of(network: QNetwork, batches: list[NDArray[np.uint8]]) -> Latents:
     """What `network` makes of stacks uint8 [B, k, 84, 84], batch after batch."""
-    caught: list[torch.Tensor] = []
-    # What the network feeds its head, whatever it does to the pixels before.
-    hook = network.features.register_forward_hook(lambda _module, _inputs, output: caught.append(output.flatten(1)))
-    try:
-        with torch.inference_mode():
-            values = torch.cat([network(torch.from_numpy(batch)).float() for batch in batches])
-    finally:
-        hook.remove()
+    with torch.inference_mode():
+        obs = [torch.from_numpy(batch) for batch in batches]
+        features = torch.cat([network.penultimate(part).float() for part in obs])
+        values = torch.cat([network(part) for part in obs])
     best = values.max(dim=1)
-    return Latents(torch.cat(caught).float().numpy(), best.values.double().numpy(), best.indices.numpy())
+    return Latents(features.numpy(), best.values.double().numpy(), best.indices.numpy())
 
 
 def embed(features: NDArray[np.float32], perplexity: float, seed: int) -> Embedding:

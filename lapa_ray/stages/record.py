@@ -167,7 +167,7 @@ def _check_game(config: RecordConfig, agent: Artefact | None, network: QNetwork 
     game = agent.manifest.figures.get("game")
     if game != config.env.game or network.num_actions != num_actions:
         raise LapaError(
-            f"--agent {agent.path}: trained on {game} ({network.head.out_features} actions), but --env.game is "
+            f"--agent {agent.path}: trained on {game} ({network.num_actions} actions), but --env.game is "
             f"{config.env.game} ({num_actions} actions); give the game that it was trained on."
         )
 

@@ -33,8 +33,9 @@ from lapa_ray.core.config import Config
 from lapa_ray.core.errors import AlreadyWholeError, StoppedError
 from lapa_ray.core.files import write_text
 from lapa_ray.core.stop import StopRequest
+from lapa_ray.envs.atari_env import AtariEnv
 from lapa_ray.stages.dqn_training import TrainDqnConfig
-from lapa_ray.stages.train_dqn import GAMEPLAY, check, train
+from lapa_ray.stages.train_dqn import GAMEPLAY, train
 
 STOP_FILE, BEGUN_FILE, TUNE_FOLDER, FAILURE = ".stop", ".begun", ".ray_tune", ".failure-{}.txt"
 POLL_PERIOD_S = 0.5
@@ -215,7 +216,7 @@ def run_trial(config: TrainDqnConfig, stop_file: Path, failure_path: Path) -> No
 
 
 def _train(config: TrainDqnConfig, stop: StopRequest) -> None:
-    num_actions = check(config)
+    num_actions = AtariEnv(config.env).num_actions  # the plan was checked; the learner's device may be another node's
     train(config, Draft.begin(config, "agent"), num_actions, stop, Placement.of_trial())
 
 

@@ -20,6 +20,7 @@ from lapa_ray.core.files import replacing
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import STOPPING, StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.envs.atari_env import AtariEnvConfig
 from lapa_ray.evaluation.latent_figure import Colouring, EmbeddingRow, write_latents
 from lapa_ray.evaluation.latents import (
     Embedding,
@@ -31,7 +32,7 @@ from lapa_ray.evaluation.latents import (
     observations,
     stacks,
 )
-from lapa_ray.models.q_network import QNetwork, load_agent
+from lapa_ray.models.q_network import OBS_SHAPE, QNetwork, load_agent
 
 PICTURE, TABLE = "latents.png", "latents.parquet"
 LEAST_STATES = 32
@@ -92,7 +93,7 @@ def run(config: VisualizeLatentsConfig) -> Artefact:
 
 
 def _subject(role: str, agent: Artefact, dataset: FrameDataset) -> Subject:
-    """Raises `LapaError` unless the agent plays the game of the dataset, at its pace."""
+    """Raises `LapaError` unless the agent plays the game of the dataset, at its pace, and sees 84×84 grey."""
     said, info = agent.manifest, dataset.info
     played = (said.figures.get("game"), said.figures.get("num_actions"), said.config["env"]["frame_skip"])
     recorded = (info.game, len(info.action_meanings), info.frame_skip)
@@ -100,6 +101,12 @@ def _subject(role: str, agent: Artefact, dataset: FrameDataset) -> Subject:
         here, there = ("{} with {} actions at frame_skip {}".format(*facts) for facts in (played, recorded))
         raise LapaError(
             f"--{role} {agent.path}: plays {here}, but {dataset.name} holds {there}; give frames of what it plays."
+        )
+    saw = AtariEnvConfig(**said.config["env"])
+    if saw.obs_shape != OBS_SHAPE:
+        raise LapaError(
+            f"--{role} {agent.path}: sees {saw.obs_size}×{saw.obs_size} pixels of {saw.obs_channels} channels, but "
+            "recorded frames are made into 84×84 grey ones alone; give an agent that sees those."
         )
     title = f"{'PER' if said.config.get('use_per') else 'uniform'}, seed {said.seed}"
     return Subject(role, title, load_agent(agent), int(said.config["network"]["frame_stack"]))

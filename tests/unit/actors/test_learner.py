@@ -355,3 +355,29 @@ def test_a_compiled_learner_learns_the_same():
         td_errors, metrics = compiled.update(batch(seed=seed))
         np.testing.assert_allclose(td_errors, expected, rtol=1e-3, atol=1e-4)
         assert metrics == pytest.approx(told, rel=1e-3, abs=1e-4)
+
+
+class BrokenOffSource:
+    """Gives one batch, then is gone, once; later all that it is asked for."""
+
+    def __init__(self) -> None:
+        self.is_gone = True
+
+    def batches(self, num_updates_done, count):
+        for number in range(count):
+            if number and self.is_gone:
+                self.is_gone = False
+                raise ConnectionError
+            yield batch(seed=number, rewards=np.full(4, 1000 if self.is_gone else 0, dtype=np.float32))
+
+    def give_td_errors(self, ids, td_errors):
+        pass
+
+
+def test_what_a_call_measured_that_was_broken_off_is_not_told_by_the_next():
+    one = learner(source=BrokenOffSource())
+    with pytest.raises(ConnectionError):
+        one.train(2)
+    report = one.train(1)
+    assert report.num_updates == 2
+    assert report.metrics["td_error"] < 10

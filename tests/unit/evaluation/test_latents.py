@@ -1,5 +1,6 @@
 import cv2
 import numpy as np
+import pytest
 import torch
 
 from lapa_ray.envs.breakout import BreakoutMap
@@ -28,6 +29,17 @@ def test_latents_are_what_the_head_sees():
     np.testing.assert_allclose(by_head, values.numpy(), atol=1e-5)
     np.testing.assert_allclose(found.values, by_head.max(axis=1), atol=1e-5)
     np.testing.assert_array_equal(found.actions, by_head.argmax(axis=1))
+
+
+@pytest.mark.parametrize(("options", "width"), [({"dueling": True}, 32), ({"head": "quantile"}, 16)])
+def test_latents_of_other_heads_are_hidden_units_too(options, width):
+    torch.manual_seed(0)
+    network = QNetwork(3, QNetworkConfig(channels=(4, 4, 4), hidden=16, frame_stack=2, **options)).eval()
+    stack = np.random.default_rng(0).integers(0, 256, (5, 2, 84, 84), dtype=np.uint8)
+    found = latents_of(network, [stack[:3], stack[3:]])
+    assert found.features.shape == (5, width)
+    with torch.inference_mode():
+        np.testing.assert_allclose(found.values, network(torch.from_numpy(stack)).max(dim=1).values, atol=1e-5)
 
 
 def test_three_far_groups_stay_groups_in_both_embeddings():
