@@ -144,10 +144,17 @@ class Supervisor:
         while pool.has_idle:
             under_way = pool.num_steps_under_way
             rounds = min(self._plan.rollout_steps, -(-(self._num_steps_left(status) - under_way) // num_envs))
-            if rounds <= 0 or under_way + rounds * num_envs > status.allowed_inserts:
+            if rounds <= 0 or not self._may_insert(under_way + rounds * num_envs, status):
                 return
             epsilon = self._epsilon(self.counters.num_steps)
             pool.play(self._weights, epsilon, rounds, rounds * num_envs, self._weights_update)
+
+    def _may_insert(self, num_steps: int, status: ReplayStatus) -> bool:
+        """Steps wait for the updates that they earn. Once all updates are made there is none to wait for.
+
+        The server may then hold more than the driver counts: rollouts of workers that died after they had delivered.
+        """
+        return self.counters.num_updates >= self._plan.num_updates or num_steps <= status.allowed_inserts
 
     def _under_way(self) -> list[ray.ObjectRef]:
         return [*self._crew.pool.under_way, *([] if self._training is None else [self._training])]

@@ -3,6 +3,7 @@ from collections import Counter
 import pytest
 
 from lapa_ray.actors.crew import Casting, Crew
+from lapa_ray.actors.replay_server import ReplayStatus
 from lapa_ray.actors.run_log import Counters
 from lapa_ray.actors.supervisor import Plan, Supervisor
 from lapa_ray.actors.worker_pool import _Rollout
@@ -46,3 +47,24 @@ def test_what_cannot_be_is_noticed(spoil):
         one._crew.pool._rollouts["reference"] = _Rollout(index=0, num_steps=20, weights_update=10)
     with pytest.raises(AssertionError):
         one.check_valid()
+
+
+class IdlePool:
+    """One worker; what it is told to play."""
+
+    has_idle, num_steps_under_way = True, 0
+
+    def __init__(self) -> None:
+        self.played: list[int] = []
+
+    def play(self, weights, epsilon, rounds, num_steps, weights_update) -> None:
+        self.played.append(num_steps)
+        self.has_idle = False
+
+
+@pytest.mark.parametrize(("num_updates", "expected"), [(99, []), (100, [20])])
+def test_steps_wait_for_updates_as_long_as_there_are_any_to_make(num_updates, expected):
+    one = supervisor(Counters(num_steps=500, num_updates=num_updates))
+    one._weights, one._weights_update, one._crew.pool = "weights", 90, IdlePool()
+    one._start_rollouts(ReplayStatus(600, 600, 0, 0, allowed_batches=0, allowed_inserts=0, counts={}))
+    assert one._crew.pool.played == expected
