@@ -31,7 +31,8 @@ class Casting:
 
     server: Callable[[], Any]
     learner: Callable[[Any], Any]
-    worker: Callable[[Any], Any]
+    worker: Callable[[Any, int], Any]
+    """Takes the number of its place, too."""
     source: Callable[[Any], Any]
     """→ the learner's `BatchSource`."""
     load_server: Callable[[Replaceable], None]
@@ -48,7 +49,7 @@ class Crew:
         self._casting, self._copy_period_updates = casting, copy_period_updates
         self.server = Replaceable("replay server", casting.server)
         self.learner = Replaceable("learner", lambda: casting.learner(self.server.handle))
-        self.pool = WorkerPool(lambda: casting.worker(self.server.handle), casting.max_env_failures)
+        self.pool = WorkerPool(lambda index: casting.worker(self.server.handle, index), casting.max_env_failures)
         self._copies: deque[ray.ObjectRef] = deque(maxlen=NUM_COPIES)
         self._last_copy_update = 0
         self._last_status: ReplayStatus | None = None

@@ -6,6 +6,7 @@ Without it a frame is sent anew for every transition that it is part of, 8 sampl
 from __future__ import annotations
 
 import math
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -60,25 +61,31 @@ class FrameMirror:
 
 
 class MirrorSource(ServerSource):
-    """Batches from the replay server whose windows are tensors on the learner's device. One learner a server."""
+    """Batches from the replay server with windows as tensors on the learner's device. Each learner has its own."""
 
     def __init__(self, server: ray.actor.ActorHandle, device: Device, *, wants_td_errors: bool) -> None:
         """The device is looked for where the first batch is asked for: in the learner's process."""
         super().__init__(server, wants_td_errors=wants_td_errors)
         self._device = device
         self._mirror: FrameMirror | None = None
+        self._name = uuid.uuid4().hex
 
     def batches(self, num_updates_done: int, count: int) -> Iterator[Batch]:
         """Exactly `count` batches."""
         mirror = self._caught_up()
-        for drawn, block in self._answers(self._server.sample_slots, num_updates_done, count):
+
+        def ask(number: int) -> ray.ObjectRef:
+            return self._server.sample_slots.remote(number, self._name)
+
+        for drawn, block in self._answers(ask, num_updates_done, count):
             mirror.append(block)
             yield drawn.with_windows(mirror.windows(drawn.slots))
 
     def _caught_up(self) -> FrameMirror:
         """The mirror, with all frames that the server has; in blocks, since at first that is the whole ring."""
         while True:
-            block: FrameBlock = ray.get(self._server.frames_since.remote(self._mirror.next_id if self._mirror else 0))
+            next_id = self._mirror.next_id if self._mirror else 0
+            block: FrameBlock = ray.get(self._server.frames_since.remote(self._name, next_id))
             if self._mirror is None:
                 self._mirror = FrameMirror(block.capacity, block.frames.shape[1:], resolve_device(self._device))
             if not len(block.frames):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -280,15 +280,15 @@ class ServerSource:
 
     def batches(self, num_updates_done: int, count: int) -> Iterator[Batch]:
         """Exactly `count` batches; none is asked for in vain, since each counts as sampled."""
-        yield from self._answers(self._server.sample, num_updates_done, count)
+        yield from self._answers(self._server.sample.remote, num_updates_done, count)
 
     @staticmethod
-    def _answers(method: Any, num_updates_done: int, count: int) -> Iterator[Any]:
-        """What the server's `method` answers for each of `count` updates, in order."""
-        asked = [method.remote(num_updates_done)]
+    def _answers(ask: Callable[[int], ray.ObjectRef], num_updates_done: int, count: int) -> Iterator[Any]:
+        """What the server answers to `ask` for each of `count` updates, in order."""
+        asked = [ask(num_updates_done)]
         for index in range(1, count + 1):
             if index < count:
-                asked.append(method.remote(num_updates_done + index))
+                asked.append(ask(num_updates_done + index))
             yield ray.get(asked.pop(0))
 
     def give_td_errors(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:

@@ -15,7 +15,6 @@ from ray.util.placement_group import PlacementGroup, get_current_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 DRIVER_BUNDLE, LEARNER_BUNDLE, FIRST_WORKER_BUNDLE = 0, 1, 2
-ANY_BUNDLE = -1
 Bundle = Mapping[str, float]
 
 
@@ -50,15 +49,14 @@ class Placement:
         """Wherever there is room."""
         return "DEFAULT" if self._group is None else self._bundle(LEARNER_BUNDLE)
 
-    def worker(self, number: int, num_workers: int) -> Any:
-        """Of the worker that was started as the `number`-th, from 0; spread over the nodes if nothing is reserved.
+    def worker(self, index: int) -> Any:
+        """Of the worker in the `index`-th place, from 0, whoever had it before; spread if nothing is reserved.
 
-        The first `num_workers` fill a bundle each; a later one replaces one that died, whose bundle is the only free
-        one. Left to choose, a worker could take from the learner's bundle, and the learner would wait forever.
+        Left to choose, a worker could take from the learner's bundle, and the learner would wait forever.
         """
         if self._group is None:
             return "SPREAD"
-        return self._bundle(FIRST_WORKER_BUNDLE + number if number < num_workers else ANY_BUNDLE)
+        return self._bundle(FIRST_WORKER_BUNDLE + index)
 
     def _bundle(self, index: int) -> PlacementGroupSchedulingStrategy:
         return PlacementGroupSchedulingStrategy(

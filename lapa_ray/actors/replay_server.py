@@ -66,7 +66,7 @@ class ReplayServer:
         """
         self._config, self._batch_size, self._num_updates = config, batch_size, num_updates
         self._use_per = use_per
-        self._mirrored_id = 0
+        self._mirrored_ids: dict[str, int] = {}
         self._generator = generator_for(seed, "replay")
         self._buffer = build_replay(
             config,
@@ -95,18 +95,19 @@ class ReplayServer:
         self._count_sample(num_updates_done)
         return self._buffer.sample(self._batch_size, self.beta(num_updates_done))
 
-    def sample_slots(self, num_updates_done: int) -> tuple[SlotBatch, FrameBlock]:
-        """The same batch for the mirror of the frames: where they lie, and all frames that it was not given yet.
+    def sample_slots(self, num_updates_done: int, mirror: str) -> tuple[SlotBatch, FrameBlock]:
+        """The same batch for the mirror of that name: where its frames lie, and all that the mirror was not given yet.
 
-        The mirror takes answers in their order, so that it is just as the ring was when the batch was drawn.
+        The mirror takes answers in their order, so that it is just as the ring was when the batch was drawn. Calls that
+        a dead learner left behind ask for its own mirror, and take nothing from its successor's.
         """
         self._count_sample(num_updates_done)
         drawn = self._buffer.sample_slots(self._batch_size, self.beta(num_updates_done))
-        return drawn, self._block_since(self._mirrored_id, self._buffer.store.frames.capacity)
+        return drawn, self._block_since(mirror, self._mirrored_ids[mirror], self._buffer.store.frames.capacity)
 
-    def frames_since(self, frame_id: int) -> FrameBlock:
+    def frames_since(self, mirror: str, frame_id: int) -> FrameBlock:
         """Frames for a mirror that has those before `frame_id`: from there on, at most 4,096 (29 MB)."""
-        return self._block_since(frame_id, MAX_BLOCK_FRAMES)
+        return self._block_since(mirror, frame_id, MAX_BLOCK_FRAMES)
 
     def update_priorities(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the TD errors of sampled transitions; those overwritten since are dropped."""
@@ -186,9 +187,9 @@ class ReplayServer:
             raise ValueError("the inserts have not earned another batch")
         self._limiter.count_samples(self._batch_size)
 
-    def _block_since(self, frame_id: int, max_frames: int) -> FrameBlock:
+    def _block_since(self, mirror: str, frame_id: int, max_frames: int) -> FrameBlock:
         block = self._buffer.store.frames.block_since(frame_id, max_frames)
-        self._mirrored_id = block.end_id
+        self._mirrored_ids[mirror] = block.end_id
         return block
 
 

@@ -29,8 +29,8 @@ from lapa_ray.actors.rollout_worker import RolloutStats
 from lapa_ray.core.errors import LapaError
 from lapa_ray.replay.chunk import Chunk
 
-StartWorker = Callable[[], Any]
-"""→ the handle of a new worker, with blocks of episode ids of its own."""
+StartWorker = Callable[[int], Any]
+"""→ the handle of a new worker in the place of that number, with blocks of episode ids of its own."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class WorkerPool:
 
     def start(self, num_workers: int) -> None:
         """Start `num_workers` workers."""
-        self._workers = [self._start_worker() for _ in range(num_workers)]
+        self._workers = [self._start_worker(index) for index in range(num_workers)]
 
     @property
     def handles(self) -> list[Any]:
@@ -186,7 +186,7 @@ class WorkerPool:
 
     def _replace(self, index: int) -> None:
         ray.kill(self._workers[index])  # one that is merely out of reach must not come back beside its successor
-        self._workers[index] = self._start_worker()
+        self._workers[index] = self._start_worker(index)
 
     def _take_closing(self, reference: ray.ObjectRef) -> None:
         try:

@@ -98,7 +98,7 @@ class Training:
         placement: Placement | None = None,
     ) -> None:
         """`placement`: where the actors go, if not wherever the cluster has room."""
-        self._placement, self._num_started = placement or Placement(), 0
+        self._placement = placement or Placement()
         self._config, self._folder, self._checkpoints = config, folder.resolve(), checkpoints
         self._frames_folder = frames_folder.resolve() if frames_folder is not None else None
         self._blocks = EpisodeBlocks(self._folder / ".episode_blocks.json")
@@ -189,9 +189,8 @@ class Training:
             config.env.obs_shape,
         )
 
-    def _start_worker(self, server: Any) -> Any:
-        config, number = self._config, self._num_started
-        self._num_started += 1
+    def _start_worker(self, server: Any, index: int) -> Any:
+        config = self._config
         return start_worker(
             partial(AtariEnv, config.env, keep_frames=self._frames_folder is not None),
             self._blocks.take(config.workers.envs_per_worker),
@@ -201,7 +200,7 @@ class Training:
             self._frames_folder,
             config.workers.cpus_per_worker,
             options=_rollout_options(config),
-            scheduling_strategy=self._placement.worker(number, config.workers.num_workers),
+            scheduling_strategy=self._placement.worker(index),
         )
 
     def _show(self, progress: Progress) -> None:

@@ -174,7 +174,8 @@ def lone_worker(tmp_path, make_env, max_env_failures: int = 1):
     """A pool of one worker, which nobody is there for to take its chunks."""
     blocks = EpisodeBlocks(tmp_path / "blocks.json")
 
-    def start():
+    def start(index):
+        assert index == 0
         return start_worker(make_env, blocks.take(1), NETWORK, SEED, None, None, 0.5)
 
     pool = WorkerPool(start, max_env_failures)

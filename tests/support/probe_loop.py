@@ -175,7 +175,7 @@ def loops(folder: Path) -> Iterator[Callable[..., Loop]]:
             learner=lambda handle: ray.remote(ProbeLearner).options(num_cpus=0.1).remote(
                 source(handle), LENGTH, weights, **(learner or {})
             ),
-            worker=lambda handle: start_worker(
+            worker=lambda handle, _index: start_worker(
                 make_env, blocks.take(NUM_ENVS), NETWORK, SEED, handle, frames_folder, 0.5
             ),
             source=source,

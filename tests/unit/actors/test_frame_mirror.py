@@ -32,16 +32,16 @@ def chunk(stream: int, first: int, count: int = 15) -> Chunk:
 class Mirroring:
     """What `MirrorSource` does, in this process: the next batch is asked for before the last answer is taken in."""
 
-    def __init__(self, server: ReplayServer) -> None:
-        self._server = server
+    def __init__(self, server: ReplayServer, name: str = "mirror") -> None:
+        self._server, self._name = server, name
         self.mirror = self._caught_up()
 
     def _caught_up(self) -> FrameMirror:
-        block = self._server.frames_since(0)
+        block = self._server.frames_since(self._name, 0)
         mirror = FrameMirror(block.capacity, block.frames.shape[1:], CPU)
         while len(block.frames):
             mirror.append(block)
-            block = self._server.frames_since(mirror.next_id)
+            block = self._server.frames_since(self._name, mirror.next_id)
         return mirror
 
     def take(self, answer):
@@ -60,7 +60,7 @@ def test_batches_are_the_same_with_and_without_a_mirror(num_before, monkeypatch)
     mirroring = Mirroring(mirrored)
     asked, expected = [], []
     for update in range(40):
-        asked.append(mirrored.sample_slots(update))
+        asked.append(mirrored.sample_slots(update, "mirror"))
         expected.append(plain.sample(update))
         for one in (plain, mirrored):
             one.insert([chunk(0, 15 * (num_before + update))])
@@ -80,7 +80,7 @@ def test_each_frame_crosses_once():
     mirroring, crossed = Mirroring(one), 0
     for update in range(20):
         one.insert([chunk(0, 15 * update)])
-        answer = one.sample_slots(update)
+        answer = one.sample_slots(update, "mirror")
         crossed += len(answer[1].frames)
         mirroring.take(answer)
     assert crossed == one._buffer.store.frames.next_id == 300
@@ -90,11 +90,24 @@ def test_a_mirror_that_begins_anew_is_given_all_again():
     one = server()
     for update in range(10):
         one.insert([chunk(0, 15 * update)])
-    Mirroring(one)
+    Mirroring(one, "a dead learner's")
     second, twin = Mirroring(one), server()
     for update in range(10):
         twin.insert([chunk(0, 15 * update)])
-    compare(second.take(one.sample_slots(0)), twin.sample(0))
+    compare(second.take(one.sample_slots(0, "mirror")), twin.sample(0))
+
+
+def test_a_call_that_a_dead_learner_left_behind_takes_nothing_from_its_successors_mirror():
+    one, twin = server(), server()
+    for given in (one, twin):
+        given.insert([chunk(0, 0, count=60)])
+    Mirroring(one, "a dead learner's")
+    successor = Mirroring(one, "its successor's")
+    for given in (one, twin):
+        given.insert([chunk(0, 60)])
+    one.sample_slots(0, "a dead learner's")
+    twin.sample(0)
+    compare(successor.take(one.sample_slots(1, "its successor's")), twin.sample(1))
 
 
 def test_an_answer_out_of_order_is_refused():
