@@ -10,7 +10,9 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,6 +20,35 @@ import psutil
 
 Cell = str | float | int | None
 PACKAGES = ("lapa-ray", "ray", "torch", "numpy")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A figure, the bar that it is to pass, and what it was made of."""
+
+    key: str
+    value: float
+    bar: str
+    of: str
+
+
+def print_rows(name: str, rows: Sequence[Row]) -> None:
+    """`print_result` of a table that has one row a figure."""
+    table: list[dict[str, Cell]] = [
+        {"figure": row.key, "value": row.value, "bar": row.bar, "of": row.of} for row in rows
+    ]
+    print_result(name, table, {row.key: round(row.value, 4) for row in rows})
+
+
+def say(text: str) -> None:
+    """Tell what takes time now."""
+    print(f"{text} ...", file=sys.stderr, flush=True)
+
+
+def keep_to_two_cores() -> None:
+    """As the bars are meant: for this process and all that it starts."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
 
 
 def print_result(name: str, rows: Sequence[Mapping[str, Cell]], figures: Mapping[str, float]) -> None:

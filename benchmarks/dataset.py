@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ from torch import Tensor
 
 from benchmarks import _png_loader, _ray_data, _recording_cost
 from benchmarks._frames import last_frames, record, repeated, write_pngs
-from benchmarks._result import Cell, print_result
+from benchmarks._result import Row, keep_to_two_cores, print_rows, say
 from lapa_ray.core.pictures import Composite
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.stream import CHUNK_ITEMS, Draw, PictureStream
@@ -63,38 +62,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dataset", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: a smaller set, fewer rounds")
     size = QUICK if parser.parse_args().quick else Size()
-    _keep_to_two_cores()
+    keep_to_two_cores()
     with tempfile.TemporaryDirectory(prefix="lapa-bench-") as scratch:
         rows = measure(Path(scratch), size)
-    table: list[dict[str, Cell]] = [
-        {"figure": row.key, "value": row.value, "bar": row.bar, "of": row.of} for row in rows
-    ]
-    print_result("dataset", table, {row.key: round(row.value, 4) for row in rows})
+    print_rows("dataset", rows)
     return 0
-
-
-def _keep_to_two_cores() -> None:
-    """As the bars are meant: for this process and all that it starts."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
-
-
-@dataclass(frozen=True)
-class Row:
-    """A figure, the bar that it is to pass, and what it was made of."""
-
-    key: str
-    value: float
-    bar: str
-    of: str
 
 
 def measure(folder: Path, size: Size) -> list[Row]:
     """All figures."""
-    _say(f"recording {size.num_episodes} episodes of random play")
+    say(f"recording {size.num_episodes} episodes of random play")
     frames = record(folder / "frames", size.num_episodes)
     steps = last_frames(frames, folder / "steps")
-    _say("writing the same frames as PNG")
+    say("writing the same frames as PNG")
     png_bytes = write_pngs(frames, folder / "png")
     return [
         *sizes(frames, steps, png_bytes),
@@ -123,7 +103,7 @@ def against_png(frames: FrameDataset, steps: FrameDataset, pngs: Path, size: Siz
         ("vs_png_loader_last", steps, "last", "≥ 15"),
     )
     for key, dataset, composite, bar in cases:
-        _say(f"{key}: {size.num_rounds} rounds")
+        say(f"{key}: {size.num_rounds} rounds")
         pairs = _png_loader.PngPairs(pngs, frames, composite)
         peer = _png_loader.batches(pairs, BATCH_SIZE)
         with PictureStream(dataset, dataset.episode_ids, Draw(BATCH_SIZE, composite=composite)) as stream:
@@ -135,7 +115,7 @@ def against_png(frames: FrameDataset, steps: FrameDataset, pngs: Path, size: Siz
 
 def against_ray_data(steps: FrameDataset, folder: Path, size: Size) -> Row:
     """Pairs/s of the stream and pictures/s of Ray Data, of the same shards."""
-    _say(f"vs_ray_data: writing {size.ray_frames:,} frames")
+    say(f"vs_ray_data: writing {size.ray_frames:,} frames")
     dataset = repeated(steps, folder, size.ray_frames)
     rates = []
     draw = Draw(BATCH_SIZE, composite="last")
@@ -153,10 +133,10 @@ def against_ray_data(steps: FrameDataset, folder: Path, size: Size) -> Row:
 
 def streaming(frames: FrameDataset, folder: Path, size: Size) -> list[Row]:
     """A process that streams a long set: how soon the first batch is there, and how much memory it takes."""
-    _say(f"writing a set of {size.long_frames:,} frames")
+    say(f"writing a set of {size.long_frames:,} frames")
     long = repeated(frames, folder, size.long_frames)
     what = f"{_figure(long, 'num_frames'):,} frames, {_figure(long, 'megabytes'):,.0f} MB"
-    _say("streaming it")
+    say("streaming it")
     firsts = [_probe(folder, "--first-batch-only")["first_batch_s"] for _ in range(size.num_rounds)]
     told = _probe(folder)
     rate = told["num_pairs"] / told["seconds"]
@@ -181,10 +161,10 @@ def recording(folder: Path, size: Size) -> list[Row]:
 
     Alone by its network has no bar: in training the learner is the brake.
     """
-    _say(f"recording_cost: {size.num_rounds} pairs of trainings of {size.training_steps:,} steps")
+    say(f"recording_cost: {size.num_rounds} pairs of trainings of {size.training_steps:,} steps")
     measured = {"recording_cost": _recording_cost.in_training(folder, size.training_steps, size.num_rounds)}
     for key, epsilon in (("recording_cost_worker", _recording_cost.TRAINING_EPSILON), ("recording_cost_bare", 1.0)):
-        _say(f"{key}: {size.rollouts} rollouts")
+        say(f"{key}: {size.rollouts} rollouts")
         measured[key] = _recording_cost.in_a_worker(folder / key, epsilon, size.rollouts)
     bars = {"recording_cost": "≤ 0.05", "recording_cost_worker": "–", "recording_cost_bare": "≤ 0.30"}
     return [
@@ -229,10 +209,6 @@ def _sides(rates: list[tuple[float, float]], ours: str, theirs: str) -> str:
 
 def _figure(dataset: FrameDataset, name: str) -> Any:
     return dataset.artefact.manifest.figures[name]
-
-
-def _say(text: str) -> None:
-    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

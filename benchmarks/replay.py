@@ -27,7 +27,7 @@ import numpy as np
 
 from benchmarks._made_play import EPISODE_STEPS, MadePlay
 from benchmarks._replay_sides import BATCH_SIZE, PEERS, Ours, Side
-from benchmarks._result import Cell, print_result
+from benchmarks._result import Row, print_rows, say
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,19 @@ class Size:
 QUICK = Size(capacity=20_000, peer_episodes=4, num_rounds=5, round_s=0.2)
 
 
-@dataclass(frozen=True)
-class Row:
-    """A figure, the bar that it is to pass, and what it was made of."""
-
-    key: str
-    value: float
-    bar: str
-    of: str
-
-
 def main() -> int:
     """Measure, print a row a figure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.replay", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="seconds instead of minutes: a smaller buffer")
     size = QUICK if parser.parse_args().quick else Size()
     rows = [*at_capacity(size), *(against(key, size) for key in PEERS)]
-    table: list[dict[str, Cell]] = [
-        {"figure": row.key, "value": row.value, "bar": row.bar, "of": row.of} for row in rows
-    ]
-    print_result("replay", table, {row.key: round(row.value, 4) for row in rows})
+    print_rows("replay", rows)
     return 0
 
 
 def at_capacity(size: Size) -> list[Row]:
     """Memory and speed of a full buffer, in a process of its own."""
-    _say(f"filling {size.capacity:,} transitions")
+    say(f"filling {size.capacity:,} transitions")
     told = _probe(size)
     assert told["num_transitions"] == size.capacity, "the buffer is not full"
     what = f"{told['num_transitions']:,} transitions, {told['num_frames']:,} frames"
@@ -83,7 +70,7 @@ def at_capacity(size: Size) -> list[Row]:
 
 def against(key: str, size: Size) -> Row:
     """How many times longer a peer takes, of the same transitions."""
-    _say(f"{key}: {size.num_rounds} rounds")
+    say(f"{key}: {size.num_rounds} rounds")
     play = MadePlay()
     ours: Side = Ours(play, size.peer_episodes, PEERS[key].n_step)
     peer = PEERS[key].fill(play, size.peer_episodes)
@@ -118,10 +105,6 @@ def _probe(size: Size) -> dict[str, Any]:
 
 def _short(count: int) -> str:
     return f"{count // 1_000_000}m" if count % 1_000_000 == 0 else f"{count // 1000}k"
-
-
-def _say(text: str) -> None:
-    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

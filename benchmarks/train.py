@@ -9,7 +9,6 @@ its updates/s.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 
 from benchmarks import _dqn_peers, _update_floor
 from benchmarks._dqn_peers import STEPS_PER_UPDATE, RateOf
-from benchmarks._result import Cell, print_result
+from benchmarks._result import Row, keep_to_two_cores, print_rows, say
 from benchmarks._training import train
 from lapa_ray.actors.cluster import ray_session
 from lapa_ray.actors.exploration import ExplorationConfig
@@ -28,7 +27,6 @@ from lapa_ray.actors.rollout_worker import WorkerConfig
 from lapa_ray.core.config import RayConfig
 from lapa_ray.models.device import resolve_device
 
-NUM_CPUS = 2
 LOGICAL_CPUS = 4
 """What RLlib keeps reserved beside what ours reserves."""
 OPTIONS: dict[str, Any] = {
@@ -59,13 +57,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one short round a side instead of five")
     size = QUICK if parser.parse_args().quick else Size()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:NUM_CPUS])
+    keep_to_two_cores()
     resolve_device("cpu")  # before any layer of a peer: what oneDNN may use is settled once a process
     with tempfile.TemporaryDirectory(prefix="lapa-bench-") as scratch:
         rounds = measure(Path(scratch), size)
-    table = rows(rounds)
-    print_result("train", table, {str(row["figure"]): float(row["value"] or 0) for row in table})
+    print_rows("train", rows(rounds))
     return 0
 
 
@@ -78,7 +74,7 @@ def measure(folder: Path, size: Size) -> Rounds:
         _dqn_peers.stable_baselines() as sb3,
     ):
         for index in range(size.num_rounds):
-            _say(f"round {index + 1} of {size.num_rounds}")
+            say(f"round {index + 1} of {size.num_rounds}")
             _round(rounds, folder / str(index), size, rllib, sb3)
     return rounds
 
@@ -92,29 +88,21 @@ def _round(rounds: Rounds, folder: Path, size: Size, rllib: RateOf, sb3: RateOf)
     rounds["overhead"].append(_update_floor.learner_overhead(size.num_updates))
 
 
-def rows(rounds: Rounds) -> list[dict[str, Cell]]:
+def rows(rounds: Rounds) -> list[Row]:
     """The table: each figure, its bar, and the medians that it is made of."""
     steps = {name: median(rates) for name, rates in rounds.items()}
     ours = f"{steps['ours']:,.0f} agent steps/s"
     return [
-        _row("vs_rllib", _ratio(rounds, "ours", "rllib"), "≥ 6", f"{ours}, RLlib {steps['rllib']:,.1f}"),
-        _row("vs_sb3", _ratio(rounds, "ours", "sb3"), "≥ 1.6", f"{ours}, Stable-Baselines3 {steps['sb3']:,.0f}"),
-        _row("vs_update_floor", _ratio(rounds, "ours", "floor"), "≥ 0.75", f"{ours}, floor {steps['floor']:,.0f}"),
-        _row("learner_overhead", steps["overhead"], "≤ 0.10", "share of an update's time that is not the update"),
-        _row("two_workers", _ratio(rounds, "two_workers", "ours"), "–", f"{steps['two_workers']:,.0f} with 2 workers"),
+        Row("vs_rllib", _ratio(rounds, "ours", "rllib"), "≥ 6", f"{ours}, RLlib {steps['rllib']:,.1f}"),
+        Row("vs_sb3", _ratio(rounds, "ours", "sb3"), "≥ 1.6", f"{ours}, Stable-Baselines3 {steps['sb3']:,.0f}"),
+        Row("vs_update_floor", _ratio(rounds, "ours", "floor"), "≥ 0.75", f"{ours}, floor {steps['floor']:,.0f}"),
+        Row("learner_overhead", steps["overhead"], "≤ 0.10", "share of an update's time that is not the update"),
+        Row("two_workers", _ratio(rounds, "two_workers", "ours"), "–", f"{steps['two_workers']:,.0f} with 2 workers"),
     ]
-
-
-def _row(figure: str, value: float, bar: str, of: str) -> dict[str, Cell]:
-    return {"figure": figure, "value": round(value, 4), "bar": bar, "of": of}
 
 
 def _ratio(rounds: Rounds, ours: str, theirs: str) -> float:
     return median(mine / other for mine, other in zip(rounds[ours], rounds[theirs], strict=True))
-
-
-def _say(text: str) -> None:
-    print(f"{text} ...", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import torch
 from benchmarks._frames import last_frames, repeated, steps_of, write_pngs
 from benchmarks._png_loader import PngPairs
 from benchmarks._recording_cost import cost
+from benchmarks._result import Row
 from benchmarks._training import training_rate
-from benchmarks.dataset import Row, sizes
+from benchmarks.dataset import sizes
 from benchmarks.planner import Played, figures, table
 from lapa_ray.core.pictures import to_rgb
 from lapa_ray.dataset.pairs import PairStore
