@@ -16,10 +16,8 @@ import ray
 import torch
 
 from lapa_ray.actors.checkpoints import Checkpoints
-from lapa_ray.actors.cluster import ray_session
 from lapa_ray.actors.supervisor import Supervisor
 from lapa_ray.core.artefact import open_artefact
-from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import DivergedError
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.dataset.shards import read_shards, shard_paths
@@ -30,13 +28,9 @@ from tests.support.killed_training import NUM_STEPS, train_config
 from tests.support.probe import PoisonedAtariEnv
 from tests.support.states import assert_same
 
+pytestmark = pytest.mark.shared_ray
+
 ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_running():
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=100)):
-        yield
 
 
 def train_until_killed(out: Path, step: int, *options: str) -> None:

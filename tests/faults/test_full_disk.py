@@ -19,6 +19,8 @@ from tests.support.made_artefacts import counter_codes, counter_frames, made_vqv
 from tests.support.recordings import open_folder
 from tests.support.small_disk import fill, mounted_tmpfs
 
+pytestmark = pytest.mark.shared_ray
+
 
 @pytest.fixture
 def small_disk(tmp_path):

@@ -14,12 +14,10 @@ import pytest
 import ray
 
 from lapa_ray.actors import replaceable, worker_pool
-from lapa_ray.actors.cluster import ray_session
 from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK, EpisodeBlocks
 from lapa_ray.actors.policy import to_weights
 from lapa_ray.actors.rollout_worker import start_worker
 from lapa_ray.actors.worker_pool import WorkerPool
-from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.shards import read_shards, shard_paths
 from lapa_ray.models.q_network import QNetwork
@@ -38,13 +36,9 @@ from tests.support.probe_loop import (
     loops,
 )
 
+pytestmark = pytest.mark.shared_ray
+
 CAPACITY = 300
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_running():
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from lapa_ray import cli
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.shards import shard_paths
 
+pytestmark = pytest.mark.shared_ray
+
 ROOT = Path(__file__).parents[2]
 EXIT_TIME_S = 120
 

@@ -13,6 +13,8 @@ from lapa_ray.stages.demo import CHAIN
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
 from tests.support.small_disk import mounted_tmpfs
 
+pytestmark = pytest.mark.shared_ray
+
 MICRO = Path(__file__).parents[2] / "tune_configs" / "micro"
 READS = {stage: dict.fromkeys(reads) for stage, _, reads in CHAIN}
 PROGRESS = re.compile(r"^[a-z-]+: [\d,]+/[\d,]+ .*/(s|min)\b.*\n", flags=re.MULTILINE)

@@ -16,15 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from lapa_ray import cli
-from lapa_ray.actors.cluster import ray_session
 from lapa_ray.core.artefact import open_artefact
-from lapa_ray.core.config import RayConfig
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.core.progress import Progress
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.comparison import Comparison
 from lapa_ray.models.q_network import load_agent
 from tests.support.small_chain import write_frames
+
+pytestmark = pytest.mark.shared_ray
 
 ROOT = Path(__file__).parents[2]
 NAMES = ("uniform_seed_0", "prioritised_seed_0", "uniform_seed_1", "prioritised_seed_1")
@@ -52,12 +52,6 @@ def parent(process: int) -> int:
 
 def whole(out: Path) -> set[str]:
     return {name for name in NAMES if (out / "trials" / name / "manifest.json").exists()}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_running():
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=100)):
-        yield
 
 
 @pytest.fixture(scope="module")

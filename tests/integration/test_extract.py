@@ -9,9 +9,7 @@ import pytest
 import torch
 
 from lapa_ray import cli
-from lapa_ray.actors.cluster import ray_session
 from lapa_ray.core.artefact import open_artefact
-from lapa_ray.core.config import RayConfig
 from lapa_ray.dataset.codes import CodeDataset, codes_path, joined
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.models.colour import PaletteRgb
@@ -19,6 +17,8 @@ from lapa_ray.models.vqvae import PairEncoder, load_vqvae
 from lapa_ray.stages import extract
 from tests.support.made_artefacts import counter_frames
 from tests.support.small_chain import BRIEF, TINY_VQVAE
+
+pytestmark = pytest.mark.shared_ray
 
 LENGTHS = {2: 9, 5: 70, 9: 1}  # one is longer than a batch, one as short as can be
 
@@ -29,9 +29,8 @@ def made(tmp_path_factory):
     counter_frames(folder / "frames", LENGTHS)
     arguments = [f"--frames={folder / 'frames'}", *TINY_VQVAE, *BRIEF, "--training.batch_size=8"]
     assert cli.main(["train-vqvae", f"--out={folder / 'vqvae'}", *arguments]) == 0
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=80)):
-        assert cli.main(command(folder, folder / "codes")) == 0
-        yield folder
+    assert cli.main(command(folder, folder / "codes")) == 0
+    return folder
 
 
 def command(made, out, *more):

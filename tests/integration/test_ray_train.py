@@ -13,44 +13,29 @@ import pytest
 import torch
 
 from lapa_ray import cli
-from lapa_ray.actors.cluster import ray_session
 from lapa_ray.core.artefact import open_artefact
 from lapa_ray.core.config import WandbConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import read_metrics
-from lapa_ray.core.stop import StopRequest
 from lapa_ray.dataset.stream import Draw
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.vqvae import VqvaeConfig
 from lapa_ray.stages import fit_workers, train_vqvae
-from lapa_ray.stages.fit import LAST, FitResources, FitResult, Share, TrainingConfig, run_fit
+from lapa_ray.stages.fit import LAST, FitResources, FitResult, Share, TrainingConfig
 from lapa_ray.stages.pair_sources import StreamedPairs, training_pairs
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig
 from tests.support.recordings import frames_artefact
-from tests.support.toy_task import ToyConfig, ToyTask
+from tests.support.toy_task import ToyConfig
+from tests.support.toy_training import SlowTask, train
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
-)
+pytestmark = [
+    pytest.mark.shared_ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"),
+]
 
 
 MICRO = Path(__file__).parents[2] / "tune_configs" / "micro"
-USES_RAY = pytest.mark.usefixtures("ray_running")
-
-
-@pytest.fixture(scope="module")
-def ray_running():
-    with ray_session(ToyConfig().ray):
-        yield
-
-
-def train(folder: Path, num_workers: int, task=ToyTask, stop=None, **changes) -> FitResult:
-    resources = FitResources(num_workers=num_workers, device="cpu", cpus_per_worker=0.5, checkpoint_period_updates=3)
-    config = ToyConfig().model_copy(update={"resources": resources, **changes})
-    folder.mkdir(exist_ok=True)
-    stop = StopRequest() if stop is None else stop
-    return run_fit("toy", config, lambda share, device: task(config, share, device), folder, stop)
 
 
 def assert_alike(one: FitResult, other: FitResult, one_folder: Path, other_folder: Path) -> None:
@@ -62,7 +47,6 @@ def assert_alike(one: FitResult, other: FitResult, one_folder: Path, other_folde
         assert row == pytest.approx(like, rel=1e-4)
 
 
-@USES_RAY
 def test_one_worker_gives_the_losses_of_this_process_and_leaves_nothing_else(tmp_path):
     here = train(tmp_path / "here", 0)
     worker = train(tmp_path / "worker", 1)
@@ -71,7 +55,6 @@ def test_one_worker_gives_the_losses_of_this_process_and_leaves_nothing_else(tmp
     assert sorted(p.name for p in (tmp_path / "worker").iterdir()) == ["checkpoints", "metrics.jsonl"]
 
 
-@USES_RAY
 def test_two_workers_share_the_items_stay_in_step_and_tell_a_fault_once(tmp_path):
     with pytest.raises(LapaError, match=r"^update 4: the loss is nan; .*last.pt keeps the last good state"):
         train(tmp_path, 2, bad_update=4)
@@ -83,18 +66,6 @@ def test_two_workers_share_the_items_stay_in_step_and_tell_a_fault_once(tmp_path
     assert min(row["val_loss"] for row in rows if "val_loss" in row) == result.figures["loss"]
 
 
-class SlowTask(ToyTask):
-    """Leaves its process id in its config's `out`, and takes its time."""
-
-    def __init__(self, config, share, device):
-        super().__init__(config, share, device)
-        (config.out / "pid").write_text(str(os.getpid()))
-
-    def loss(self, network, turn):
-        time.sleep(0.1)
-        return super().loss(network, turn)
-
-
 def kill_after(folder: Path, update: int) -> None:
     """SIGKILL the worker once it has logged `update`."""
     while not any(row["step"] >= update for row in read_metrics(folder / "metrics.jsonl")):
@@ -102,7 +73,6 @@ def kill_after(folder: Path, update: int) -> None:
     os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
 
 
-@USES_RAY
 def test_a_killed_worker_is_replaced_and_the_result_is_the_same(tmp_path):
     unbroken = train(tmp_path / "unbroken", 0)
     folder = tmp_path / "killed"
@@ -119,7 +89,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {root!r})
 from lapa_ray.core.stop import stop_on_signal
-from tests.integration.test_ray_train import SlowTask, train
+from tests.support.toy_training import SlowTask, train
 if __name__ == "__main__":
     with stop_on_signal() as stop:
         print(train(Path({folder!r}), 1, task=SlowTask, stop=stop, out=Path({folder!r})))
@@ -180,7 +150,6 @@ def test_the_device_of_a_worker(monkeypatch, asked, given, num_workers, has_mps,
     assert fit_workers._device(asked, Share(0, num_workers)) == torch.device(expected)
 
 
-@USES_RAY
 def test_two_workers_stream_pairs_that_do_not_fit_their_memory(tmp_path):
     dataset = frames_artefact(tmp_path / "frames", [30, 31, 29] * 8)
     config = TrainVqvaeConfig(

@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from lapa_ray.actors.cluster import ray_session
-from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.dataset.reader import FrameDataset
@@ -20,11 +18,7 @@ from lapa_ray.dataset.shards import shard_paths
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
 from lapa_ray.stages import record
 
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_running():
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=100)):
-        yield
+pytestmark = pytest.mark.shared_ray
 
 
 def mixed(out: Path, **changes) -> record.RecordConfig:

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from lapa_ray import cli
-from lapa_ray.actors.cluster import ray_session
 from lapa_ray.core.artefact import open_artefact
-from lapa_ray.core.config import RayConfig
 from tests.support.interrupts import interrupt_when
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_frames
+
+pytestmark = pytest.mark.shared_ray
 
 STAGES = {
     "vqvae": ("train-vqvae", ["frames"], [*TINY_VQVAE, *BRIEF, "--training.batch_size=8"]),
@@ -51,10 +51,9 @@ def undisturbed(tmp_path_factory):
     """The folder of all that the stages make when they are left alone."""
     folder = tmp_path_factory.mktemp("undisturbed")
     write_frames(folder / "frames", num_episodes=4)
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=80)):
-        for kind in STAGES:
-            assert run(folder, kind, folder / kind) == 0
-        yield folder
+    for kind in STAGES:
+        assert run(folder, kind, folder / kind) == 0
+    return folder
 
 
 @pytest.mark.parametrize("kind", STAGES)

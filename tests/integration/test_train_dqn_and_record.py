@@ -11,9 +11,7 @@ import numpy as np
 import pytest
 
 from lapa_ray import cli
-from lapa_ray.actors.cluster import ray_session
 from lapa_ray.core.artefact import open_artefact
-from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.dataset.shards import read_shards, shard_paths
@@ -23,17 +21,13 @@ from lapa_ray.stages import record, train_dqn
 from tests.support.interrupts import interrupt_when
 from tests.support.probe import MortalAtariEnv
 
+pytestmark = pytest.mark.shared_ray
+
 LOGGED = {
     "return", "episode_length", "epsilon", "loss", "beta", "mean_q", "variance_q", "max_q", "td_error",
     "gradient_norm", "steps_per_s", "updates_per_s", "num_updates", "num_episodes",
 }  # fmt: skip
 ENV = {"max_frames": 240}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_running():
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=100)):
-        yield
 
 
 def train_config(out: Path, **changes) -> train_dqn.TrainDqnConfig:

@@ -10,9 +10,7 @@ import pytest
 import ray
 
 from lapa_ray.actors import cluster
-from lapa_ray.actors.cluster import ray_session
 from lapa_ray.actors.episode_blocks import EPISODES_PER_BLOCK
-from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 from tests.support.counter_env import CounterEnv
 from tests.support.probe_loop import (
@@ -28,11 +26,7 @@ from tests.support.probe_loop import (
     num_updates_of,
 )
 
-
-@pytest.fixture(scope="module", autouse=True)
-def ray_running():
-    with ray_session(RayConfig(num_cpus=2, object_store_mb=100)):
-        yield
+pytestmark = pytest.mark.shared_ray
 
 
 @pytest.fixture

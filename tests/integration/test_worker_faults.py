@@ -14,13 +14,9 @@ from lapa_ray.actors.replaceable import DeathError, LeanedOnDeadError, Replaceab
 from lapa_ray.core.config import RayConfig
 from lapa_ray.core.errors import LapaError
 
+pytestmark = pytest.mark.shared_ray
+
 TWO_LINES = "frames-00000.parquet: corrupt shard; restore it.\nOr record it again."
-
-
-@pytest.fixture(scope="module")
-def ray_running():
-    with ray_session(RayConfig(num_cpus=1, object_store_mb=80)):
-        yield
 
 
 @ray.remote(num_cpus=0)
@@ -46,7 +42,7 @@ def run_locally(kind: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray Data warns of its own defaults
-def test_faults_of_workers_are_named(ray_running):
+def test_faults_of_workers_are_named():
     for run in (run_task, run_in_data):
         with pytest.raises(LapaError) as error, ray_session(RayConfig()):
             run("user's")
@@ -73,19 +69,19 @@ class Unborn:
 
 
 @pytest.mark.parametrize("kind", ["torch", "numpy"])
-def test_an_actor_for_which_memory_is_lacking_says_so_in_a_line(ray_running, kind):
+def test_an_actor_for_which_memory_is_lacking_says_so_in_a_line(kind):
     with pytest.raises(LapaError) as error:
         Replaceable("learner", lambda: Unborn.remote(kind)).ask("call")
     assert re.match(r"out of memory \((Unable to|can't) allocate .*\); ask for less: ", str(error.value))
     assert len(str(error.value).splitlines()) == 1
 
 
-def test_an_actor_whose_creation_fails_by_our_fault_is_not_to_be_resumed(ray_running):
+def test_an_actor_whose_creation_fails_by_our_fault_is_not_to_be_resumed():
     with pytest.raises(ray.exceptions.ActorDiedError, match="ZeroDivisionError"):
         Replaceable("learner", lambda: Unborn.remote("ours")).ask("call")
 
 
-def test_a_death_is_told_without_the_colours_of_a_terminal(ray_running, capfd):
+def test_a_death_is_told_without_the_colours_of_a_terminal(capfd):
     place = Replaceable("learner", Mortal.remote)
     with pytest.raises(DeathError, match=r"^[^\x1b]+$") as error:
         place.ask("die")
@@ -96,7 +92,7 @@ def test_a_death_is_told_without_the_colours_of_a_terminal(ray_running, capfd):
         place.ask("die")
 
 
-def test_the_death_of_another_is_told_from_ones_own(ray_running):
+def test_the_death_of_another_is_told_from_ones_own():
     place = Replaceable("learner", Leaning.remote)
     other = Mortal.remote()
     with pytest.raises(LeanedOnDeadError, match="died unexpectedly"):
