@@ -74,8 +74,8 @@ class MirrorSource(ServerSource):
         """Exactly `count` batches."""
         mirror = self._caught_up()
 
-        def ask(number: int) -> ray.ObjectRef:
-            return self._server.sample_slots.remote(number, self._name)
+        def ask(number: int, many: int) -> ray.ObjectRef:
+            return self._server.sample_slots_many.remote(number, many, self._name)
 
         for drawn, block in self._answers(ask, num_updates_done, count):
             mirror.append(block)

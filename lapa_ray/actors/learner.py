@@ -34,6 +34,11 @@ from lapa_ray.models.q_network import OBS_SHAPE, ObsShape, QNetwork, QNetworkCon
 from lapa_ray.models.td_loss import LossRule
 from lapa_ray.replay.chunk import Batch
 
+MAX_THREADS = 8
+BATCHES_A_MESSAGE = 4
+"""Batches that come, and TD errors that go, in one message. A message of Ray's costs some 20 ms of CPU over all its
+processes, half of what an update takes on a CPU. So priorities are told up to twice as many updates late."""
+
 
 class LearnerConfig(Config):
     """Double DQN; the defaults are the source's."""
@@ -86,14 +91,14 @@ class LearnerResources(Config):
     cuda_graph: bool = False
     """CUDA only: record the update once and replay it, for small batches, where launching costs more than computing."""
     num_threads: PositiveInt | None = None
-    """CPU threads of an update; if not given, the cores that the workers leave, at least 1."""
+    """CPU threads of an update; if not given, as many as there are cores, at most 8: workers mostly wait for it."""
     num_cpus: float = Field(0.5, gt=0)
     """CPU cores that Ray reserves for the learner."""
 
-    def on_machine(self, num_workers: int) -> LearnerResources:
-        """The same with `num_threads` settled: the cores of this machine that `num_workers` leave."""
-        left = max(1, (os.cpu_count() or 1) - num_workers)
-        return self.model_copy(update={"num_threads": self.num_threads or left})
+    def on_machine(self, num_cores: int | None = None) -> LearnerResources:
+        """The same with `num_threads` settled for `num_cores`, which are this machine's if not given."""
+        cores = num_cores or os.cpu_count() or 1
+        return self.model_copy(update={"num_threads": self.num_threads or min(cores, MAX_THREADS)})
 
     def usable_device(self) -> torch.device:
         """The device, set up. Raises `LapaError` where there is none that can do what is asked of it."""
@@ -114,7 +119,7 @@ class BatchSource(Protocol):
         """Exactly `count` batches, which must be allowed."""
 
     def give_td_errors(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
-        """Tell the TD errors of a batch."""
+        """Tell the TD errors of one batch or of several, in the order of their updates."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +168,7 @@ class Learner:
         online, target = (QNetwork(num_actions, network, obs_shape).to(self._device) for _ in range(2))
         self._update = DqnUpdate(online, target, config.rule(network), _settings(config, resources))
         self._staging, self._watch = Staging(self._device), Stopwatch()
+        self._told: list[tuple[NDArray[np.int64], NDArray[np.float32]]] = []
         self._fault: str | None = None
         self.num_updates = 0
 
@@ -171,6 +177,7 @@ class Learner:
         self._check_sound()
         self._update.take_sums()  # of a call that a dead server broke off, which no report told
         first, under_way = self.num_updates, deque[_Made]()
+        self._told.clear()
         lag = 1 if self._device.type == "cuda" else 0
         for batch in self._watch.each("waiting", self._source.batches(first, num_updates)):
             under_way.append(self._launch(batch))
@@ -178,6 +185,7 @@ class Learner:
                 self._tell(under_way.popleft())
         while under_way:
             self._tell(under_way.popleft())
+        self._send_told()
         return LearnerReport(self.num_updates, self._take_means(first), self._watch.take())
 
     def update(self, batch: Batch) -> tuple[NDArray[np.float32], dict[str, float]]:
@@ -233,7 +241,15 @@ class Learner:
 
     def _tell(self, made: _Made) -> None:
         with self._watch.part("telling"):
-            self._source.give_td_errors(made.ids, self._arrived(made))
+            self._told.append((made.ids, self._arrived(made)))
+            if len(self._told) == BATCHES_A_MESSAGE:
+                self._send_told()
+
+    def _send_told(self) -> None:
+        if self._told:
+            ids, td_errors = zip(*self._told, strict=True)
+            self._source.give_td_errors(np.concatenate(ids), np.concatenate(td_errors))
+            self._told.clear()
 
     def _arrived(self, made: _Made) -> NDArray[np.float32]:
         """TD errors, waited for. Where one is no number, neither is the loss."""
@@ -272,7 +288,7 @@ def _settings(config: LearnerConfig, resources: LearnerResources) -> UpdateSetti
 
 
 class ServerSource:
-    """Batches from the replay server, the next one asked for before this one is used."""
+    """Batches from the replay server, a few a message, the next few asked for before these are used."""
 
     def __init__(self, server: ray.actor.ActorHandle, *, wants_td_errors: bool) -> None:
         """`wants_td_errors`: whether the server's replay is prioritised."""
@@ -280,16 +296,18 @@ class ServerSource:
 
     def batches(self, num_updates_done: int, count: int) -> Iterator[Batch]:
         """Exactly `count` batches; none is asked for in vain, since each counts as sampled."""
-        yield from self._answers(self._server.sample.remote, num_updates_done, count)
+        yield from self._answers(self._server.sample_many.remote, num_updates_done, count)
 
     @staticmethod
-    def _answers(ask: Callable[[int], ray.ObjectRef], num_updates_done: int, count: int) -> Iterator[Any]:
-        """What the server answers to `ask` for each of `count` updates, in order."""
-        asked = [ask(num_updates_done)]
-        for index in range(1, count + 1):
-            if index < count:
-                asked.append(ask(num_updates_done + index))
-            yield ray.get(asked.pop(0))
+    def _answers(ask: Callable[[int, int], ray.ObjectRef], num_updates_done: int, count: int) -> Iterator[Any]:
+        """What the server answers to `ask`, (updates done, how many), for each of `count` updates, in order."""
+        last = num_updates_done + count
+        asked = deque[ray.ObjectRef]()
+        for first in range(num_updates_done, last, BATCHES_A_MESSAGE):
+            asked.append(ask(first, min(BATCHES_A_MESSAGE, last - first)))
+            if len(asked) > 1:
+                yield from ray.get(asked.popleft())
+        yield from ray.get(asked.popleft())
 
     def give_td_errors(self, ids: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
         """Tell the server, without waiting."""

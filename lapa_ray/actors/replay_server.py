@@ -95,6 +95,14 @@ class ReplayServer:
         self._count_sample(num_updates_done)
         return self._buffer.sample(self._batch_size, self.beta(num_updates_done))
 
+    def sample_many(self, num_updates_done: int, count: int) -> list[Batch]:
+        """The batches of `count` updates: a message costs its two ends and Ray as much as the work for ten batches."""
+        return [self.sample(num_updates_done + number) for number in range(count)]
+
+    def sample_slots_many(self, num_updates_done: int, count: int, mirror: str) -> list[tuple[SlotBatch, FrameBlock]]:
+        """The same for the mirror of that name; see `sample_slots`."""
+        return [self.sample_slots(num_updates_done + number, mirror) for number in range(count)]
+
     def sample_slots(self, num_updates_done: int, mirror: str) -> tuple[SlotBatch, FrameBlock]:
         """The same batch for the mirror of that name: where its frames lie, and all that the mirror was not given yet.
 

@@ -177,7 +177,7 @@ class Training:
 
     def _start_learner(self, server: Any) -> Any:
         config = self._config
-        resources = config.resources.on_machine(config.workers.num_workers)
+        resources = config.resources.on_machine()
         options = {"num_cpus": resources.num_cpus, "num_gpus": num_gpus(config.resources.device)}
         return LearnerActor.options(**options, scheduling_strategy=self._placement.learner).remote(
             self._num_actions,

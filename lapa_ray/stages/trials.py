@@ -245,9 +245,8 @@ def _at_once(resources: TrialResources, need: Mapping[str, float]) -> int:
 
 def _on_its_share(config: TrainDqnConfig, at_once: int) -> TrainDqnConfig:
     """The config with the learner's CPU threads settled, if they are not: the cores that fall to a trial."""
-    cores = (os.cpu_count() or 1) // at_once
-    given = config.resources.num_threads or max(1, cores - config.workers.num_workers)
-    return config.model_copy(update={"resources": config.resources.model_copy(update={"num_threads": given})})
+    cores = max(1, (os.cpu_count() or 1) // at_once)
+    return config.model_copy(update={"resources": config.resources.on_machine(cores)})
 
 
 class _Waiting:

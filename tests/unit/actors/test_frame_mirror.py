@@ -146,3 +146,15 @@ def test_a_learner_learns_the_same_from_windows_on_its_device():
         for learner, given in zip(learners, (windows, torch.tensor(windows)), strict=True)
     ]
     np.testing.assert_array_equal(*told)
+
+
+def test_the_batches_of_a_message_are_those_of_single_ones():
+    one, twin = server(), server()
+    for given in (one, twin):
+        given.insert([chunk(0, 0, count=60)])
+    for many, single in zip(one.sample_many(0, 3), [twin.sample(update) for update in range(3)], strict=True):
+        compare(many, single)
+    Mirroring(one)
+    assert len(one.sample_slots_many(3, 2, "mirror")) == 2
+    with pytest.raises(ValueError, match="not earned another batch"):
+        one.sample_many(5, 10_000)

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
-from lapa_ray.actors.learner import Learner, LearnerConfig, LearnerResources
+from lapa_ray.actors.learner import BATCHES_A_MESSAGE, Learner, LearnerConfig, LearnerResources
 from lapa_ray.core.errors import LapaError
 from lapa_ray.models.checkpoint import save_checkpoint
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
@@ -180,7 +180,7 @@ def test_what_a_bad_number_has_touched_is_never_given_out():
     saved = one.get_state()
     with pytest.raises(LapaError, match="update 4: the loss is nan"):
         one.train(3)
-    assert [ids[0] for ids, _ in source.told] == [0, 10, 20, 0], "updates 0 to 3, of two calls"
+    assert [ids[::4] for ids, _ in source.told] == [[0, 10, 20]], "updates 0 to 2; 3 and 4 were to go in one message"
     for give in (one.weights, one.get_state, lambda: one.train(1), lambda: one.update(batch())):
         with pytest.raises(LapaError, match="update 4: the loss is nan"):
             give()
@@ -216,10 +216,16 @@ def test_train_makes_just_the_updates_that_it_was_granted():
     one.train(2)
     report = one.train(3)
     assert source.asked == [0, 1, 2, 3, 4]
-    assert source.told[-1] == ([20, 21, 22, 23], (4,))
+    assert [(ids[::4], shape) for ids, shape in source.told] == [([0, 10], (8,)), ([0, 10, 20], (12,))]
     assert report.num_updates == one.num_updates == 5
     assert report.metrics["td_error"] > 0
     assert set(report.seconds) == {"waiting", "staging", "updating", "telling"}
+
+
+def test_td_errors_go_in_messages_of_several_batches():
+    source = Source()
+    learner(source=source).train(2 * BATCHES_A_MESSAGE + 1)
+    assert [len(ids) // 4 for ids, _ in source.told] == [BATCHES_A_MESSAGE, BATCHES_A_MESSAGE, 1]
 
 
 def test_metrics_of_a_report_are_means_over_its_updates():
