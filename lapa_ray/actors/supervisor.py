@@ -111,6 +111,7 @@ class Supervisor:
             self._write(write)
         if self.counters.num_updates - self._last_saved_update >= self._plan.checkpoint_period_updates:
             self._drain()
+            self._write(write)  # what a checkpoint keeps untold, a run that is killed after it would tell twice
             save()
             self._last_saved_update = self.counters.num_updates
 

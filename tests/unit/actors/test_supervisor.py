@@ -49,6 +49,21 @@ def test_what_cannot_be_is_noticed(spoil):
         one.check_valid()
 
 
+def test_a_checkpoint_ends_a_row_so_that_a_resumed_run_writes_none_twice(monkeypatch):
+    """A run that was killed after it had told what the checkpoint keeps untold would tell it again."""
+    one, saved, written = supervisor(Counters(num_steps=100, num_updates=60)), [], []
+    one.log.note_updates(5, {"loss": 2.0})
+    for name in ("_start_what_is_allowed", "_under_way", "_collect", "_drain"):
+        monkeypatch.setattr(one, name, lambda: "something")
+    monkeypatch.setattr(one._crew.server, "ask", lambda *_: 0.5)
+    one._last_saved_update = 0
+    one._turn(
+        lambda step, row: written.append((step, row["loss"])), lambda: saved.append(one.get_state()), lambda: None
+    )
+    assert written == [(100, 2.0)]
+    assert (saved[0]["log"]["_num_updates"], saved[0]["log"]["_metrics"]) == (0, {})
+
+
 class IdlePool:
     """One worker; what it is told to play."""
 
