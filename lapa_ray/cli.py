@@ -34,6 +34,7 @@ STAGES: dict[str, tuple[str, str]] = {
     "export-frames": ("export_frames", "Turn a frame dataset into PNG folders, videos or NumPy files"),
     "train-vqvae": ("train_vqvae", "Learn discrete codes of what changes between two frames"),
     "extract": ("extract", "Turn a frame dataset into codes"),
+    "sweep": ("sweep", "Train the VQ-VAE by every setting of a space, over seeds, and compare them"),
     "train-world-model": ("train_world_model", "Learn the dynamics of the game on codes"),
     "evaluate": ("evaluate", "Measure every model beside its trivial baselines, on held-out episodes"),
     "compare-replay": ("compare_replay", "Train with uniform and prioritised replay, over seeds, and compare them"),

@@ -37,7 +37,7 @@ Kind = Literal[
 SCHEMA_VERSIONS: dict[str, int] = {
     "agent": 1,
     "frames": 1,
-    "vqvae": 1,
+    "vqvae": 2,
     "codes": 1,
     "world_model": 1,
     "evaluation": 1,
@@ -174,6 +174,7 @@ def _expected(kind: Kind | None) -> str:
         "evaluation": "an evaluation (made by evaluate)",
         "data_quality": "a data quality (made by measure-data)",
         "comparison": "a comparison (made by compare-replay)",
+        "sweep": "a sweep (made by sweep)",
         "latents": "an embedding of latents (made by visualize-latents)",
         "videos": "videos of an agent (made by record-video)",
     }

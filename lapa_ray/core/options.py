@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from lapa_ray.core.config import Config
 
-_KINDS: dict[Any, str] = {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH"}
+_KINDS: dict[Any, str] = {bool: "true|false", int: "INT", float: "FLOAT", str: "TEXT", Path: "PATH", Any: "VALUE"}
 _REQUIRED = object()
 
 

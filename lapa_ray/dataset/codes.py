@@ -24,7 +24,6 @@ from lapa_ray.core.pictures import Composite, Screen
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.schema import METADATA_KEY
 
-NUM_TOKENS = 35
 FORMAT = "lapa_ray codes"
 VERSION = 1
 
@@ -41,10 +40,17 @@ class CodeInfo:
     vqvae: str
     frames: str
 
+    @property
+    def num_tokens(self) -> int:
+        """Codes of a pair."""
+        rows, columns = self.grid
+        return rows * columns
+
 
 @dataclass(frozen=True)
 class CodeEpisode:
-    """codes int16 [T, 35], row-major over 7×5; actions, executed_actions int8 [T]; rewards float32 [T]; flags bool [T].
+    """codes int16 [T, tokens], row-major over the grid; actions, executed_actions int8 [T]; rewards float32 [T]; flags
+    bool [T].
 
     `actions` are those asked for; −1 where an import did not know.
     """
@@ -67,7 +73,7 @@ def code_schema(info: CodeInfo) -> pa.Schema:
         [
             pa.field("episode_id", pa.int64(), nullable=False),
             pa.field("step", pa.int32(), nullable=False),
-            pa.field("codes", pa.list_(pa.int16(), NUM_TOKENS), nullable=False),
+            pa.field("codes", pa.list_(pa.int16(), info.num_tokens), nullable=False),
             pa.field("action", pa.int8(), nullable=False),
             pa.field("executed_action", pa.int8(), nullable=False),
             pa.field("reward", pa.float32(), nullable=False),
@@ -88,7 +94,7 @@ def write_codes(folder: Path, info: CodeInfo, episode_id: int, episode: CodeEpis
     columns = [
         pa.array(np.full(len(episode), episode_id)),
         pa.array(np.arange(len(episode), dtype=np.int32)),
-        pa.FixedSizeListArray.from_arrays(pa.array(episode.codes.astype(np.int16).ravel()), NUM_TOKENS),
+        pa.FixedSizeListArray.from_arrays(pa.array(episode.codes.astype(np.int16).ravel()), info.num_tokens),
         pa.array(episode.actions),
         pa.array(episode.executed_actions),
         pa.array(episode.rewards),
@@ -112,7 +118,7 @@ def read_codes(path: Path) -> tuple[CodeInfo, CodeEpisode]:
     _check_rows(table, info, path)
     small = {name: table.column(name).to_numpy() for name in table.column_names if name != "codes"}
     return info, CodeEpisode(
-        codes=_grids(table),
+        codes=_grids(table, info),
         actions=small["action"],
         executed_actions=small["executed_action"],
         rewards=small["reward"],
@@ -167,7 +173,7 @@ class CodeDataset:
 
 
 def joined(codes: CodeDataset, frames: FrameDataset) -> Iterator[tuple[Screen, NDArray[np.int16], Screen]]:
-    """Yield (c_t uint8 [height, width], codes int16 [35], c_t+1) of every step of every episode.
+    """Yield (c_t uint8 [height, width], codes int16 [tokens], c_t+1) of every step of every episode.
 
     Raises `LapaError` if the codes were made from other frames.
     """
@@ -196,14 +202,14 @@ def _read_info(schema: pa.Schema, path: Path) -> CodeInfo:
     return info
 
 
-def _grids(table: pa.Table) -> NDArray[Any]:
+def _grids(table: pa.Table, info: CodeInfo) -> NDArray[Any]:
     values = table.column("codes").combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, NUM_TOKENS)
+    return values.reshape(-1, info.num_tokens)
 
 
 def _check_rows(table: pa.Table, info: CodeInfo, path: Path) -> None:
     """An episode is one run of steps 0, 1, 2, …, and a code lies in the codebook."""
-    codes, length = _grids(table), len(table)
+    codes, length = _grids(table, info), len(table)
     whole = np.array_equal(table.column("step").to_numpy(), np.arange(length)) and bool(
         np.all(table.column("episode_id").to_numpy() == _episode_id(path))
     )

@@ -31,6 +31,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {c: f"--series-{c
 """Stand-in colours, which the drawing library understands, to the variables of the page that take their place."""
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.6)), (0, (6, 2, 1, 2)), (0, (3, 1.5)))
 
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 MAX_POINTS = 240
 """Longer series are drawn as means of equal bins: more cannot be seen, and the page stays small."""
 SIZE = (5.0, 3.0)
@@ -103,6 +104,56 @@ def line_chart(
         if len(series) > 1:
             add_legend(figure, axes, len(series))
     return svg.text
+
+
+def scatter_chart(groups: Sequence[tuple[str, Numbers, Numbers]], *, title: str, x_label: str, y_label: str) -> str:
+    """SVG of points (label, x, y), a colour and a marker a group."""
+    with chart(title, height=3.6) as (figure, axes, svg):
+        for number, (label, x, y) in enumerate(groups):
+            marker = MARKERS[number % len(MARKERS)]
+            axes.plot(x, y, marker, color=_colour(number), alpha=0.85, markersize=7, markeredgewidth=0, label=label)
+        name_axes(axes, x_label, y_label)
+        axes.grid(visible=True, axis="x", linewidth=0.8)
+        if len(groups) > 1:
+            add_legend(figure, axes, len(groups))
+    return svg.text
+
+
+def parallel_chart(
+    axes_of: Sequence[tuple[str, Sequence[str]]], rows: Sequence[Sequence[int]], strong: int | None, *, title: str
+) -> str:
+    """SVG of parallel coordinates: upright axes (name, its values from below), a line a row of value numbers.
+
+    Line `strong` is drawn strongest.
+    """
+    with chart(title, height=3.6) as (_, axes, svg):
+        for place, (_name, values) in enumerate(axes_of):
+            axes.axvline(place, color=MUTED, linewidth=1)
+            for number, value in enumerate(values):
+                axes.annotate(
+                    value, (place, _height(number, len(values))), xytext=(4, 3), textcoords="offset points", color=MUTED
+                )
+        for number, row in enumerate(rows):
+            heights = [_height(value, len(values)) for value, (_, values) in zip(row, axes_of, strict=True)]
+            is_strong = number == strong
+            axes.plot(
+                range(len(axes_of)),
+                heights,
+                color=SERIES[1 if is_strong else 0],
+                linewidth=3 if is_strong else 1.4,
+                alpha=1 if is_strong else 0.6,
+                zorder=3 if is_strong else 2,
+            )
+        axes.set_xlim(-0.1, max(len(axes_of) - 0.6, 0.4))
+        axes.set_ylim(-0.08, 1.12)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xticks(range(len(axes_of)), [name for name, _ in axes_of], color=INK)
+    return svg.text
+
+
+def _height(number: int, count: int) -> float:
+    return 0.5 if count < 2 else number / (count - 1)
 
 
 def usage_chart(counts: NDArray[np.integer], *, title: str, x_label: str, y_label: str) -> str:

@@ -33,7 +33,7 @@ class CodeFigures(BaseModel):
 class CodeStatistics:
     """Counts of codes by grid position."""
 
-    def __init__(self, codebook_size: int, num_positions: int = 35) -> None:
+    def __init__(self, codebook_size: int, num_positions: int) -> None:
         self.counts: NDArray[np.int64] = np.zeros((num_positions, codebook_size), dtype=np.int64)
         """int64 [positions, codebook_size]."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lapa_ray.core.pictures import Composite, Screen, changed, to_rgb
@@ -24,6 +25,7 @@ from lapa_ray.evaluation.reconstruction import (
     Decoder,
     ReconstructionMeter,
     batches,
+    chw,
     decode_8bit,
     hwc,
     median_frame,
@@ -33,6 +35,7 @@ from lapa_ray.evaluation.rollouts import (
     CodeTrack,
     OpenLoopMeter,
     TeacherForcedMeter,
+    decoded_film,
     possible_starts,
     spread,
 )
@@ -53,6 +56,8 @@ class Sampling:
     num_pictured_rollouts: int
     num_ssim_pairs: int
     batch_size: int
+    palette: NDArray[np.uint8]
+    """What the VQ-VAE sees of indices, RGB uint8 [256, 3]; empty where pictures are RGB themselves."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Measurement:
     ) -> None:
         """`split`: training episodes of the world model, and episodes that no model was trained on."""
         self._frames, self._codes, self._models, self._composite = frames, codes, models, sampling.composite
-        self._sampling, self._palette = sampling, frames.info.palette
+        self._sampling, self._palette = sampling, sampling.palette
         training, self.held_out = split
         self._training_codes = self._count_codes(training)
         self._held_out_codes = self._count_codes(self.held_out)
@@ -182,7 +187,7 @@ class Measurement:
         return CodeTrack(episode_id, episode.codes, episode.actions)
 
     def _count_codes(self, episode_ids: list[int]) -> CodeStatistics:
-        statistics = CodeStatistics(self._sampling.codebook_size)
+        statistics = CodeStatistics(self._sampling.codebook_size, self._codes.info.num_tokens)
         for episode_id in episode_ids:
             statistics.update(self._codes.episode(episode_id).codes)
         return statistics
@@ -213,7 +218,7 @@ class Measurement:
     def _pair(self, episode_id: int, step: int) -> tuple[Screen, Screen, Screen]:
         before, after = to_rgb(self._frames.composites(episode_id, self._composite)[step : step + 2], self._palette)
         codes = self._codes.episode(episode_id).codes[step : step + 1]
-        return before, after, hwc(decode_8bit(self._models.decode, codes))[0]
+        return before, after, hwc(decode_8bit(self._models.decode, codes, chw(before[None])))[0]
 
     def _strip_arrays(self) -> dict[str, NDArray]:
         if not self._pictured:
@@ -221,15 +226,17 @@ class Measurement:
         episode_id, start = median_rollout(self._pictured)
         horizons = np.array(strip_horizons(self._sampling.horizon))
         track, composites = self._track(episode_id), self._frames.composites(episode_id, self._composite)
-        predicted = self._rollouts.roll(track, np.array([start]))[0]
+        predicted = self._rollouts.roll(track, np.array([start]))
+        seen = to_rgb(composites[start : start + 1], self._palette)
+        film = torch.cat(list(decoded_film(self._models.decode, predicted, chw(seen))))
         meanings = self._frames.info.action_meanings
         return {
             "strip_start": np.array([episode_id, start]),
-            "strip_seen": to_rgb(composites[start : start + 1], self._palette),
+            "strip_seen": seen,
             "strip_horizons": horizons,
             "strip_actions": np.array([meanings[a] for a in track.actions[start + horizons - 1]]),
             "strip_true": to_rgb(composites[start + horizons], self._palette),
-            "strip_imagined": hwc(decode_8bit(self._models.decode, predicted[horizons - 1])),
+            "strip_imagined": hwc(film[horizons - 1]),
         }
 
 

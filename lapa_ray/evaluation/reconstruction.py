@@ -17,8 +17,9 @@ from lapa_ray.evaluation.estimates import Estimate
 from lapa_ray.evaluation.figures import Figure, FigureGroup
 from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
 
-Decoder = Callable[[Tensor], Tensor]
-"""Codes int64 [B, 35] → RGB in [−1, 1], float [B, 3, H, W]."""
+Decoder = Callable[[Tensor, Tensor], Tensor]
+"""Codes int64 [B, tokens] and frame t → frame t+1; frames are RGB in [−1, 1], float [B, 3, H, W]. Not every decoder
+looks at frame t."""
 Codes = NDArray[np.integer]
 
 STILL_NOTE = "Nearly free, as most of the picture stands still: read it beside its baselines only."
@@ -42,7 +43,7 @@ class ReconstructionMeter:
         steps: NDArray[np.int64],
         ssim_steps: NDArray[np.int64],
     ) -> None:
-        """Count the pairs `steps` of one episode: `composites` uint8 [T+1, H, W], `codes` [T, 35].
+        """Count the pairs `steps` of one episode: `composites` uint8 [T+1, H, W], `codes` [T, tokens].
 
         SSIM is counted at those among `ssim_steps` alone, for it costs more than all else together.
         """
@@ -56,10 +57,10 @@ class ReconstructionMeter:
     ) -> None:
         before, after = composites[steps], composites[steps + 1]
         moved = torch.from_numpy(changed(before, after, self._palette))
-        true = chw(to_rgb(after, self._palette))
+        seen, true = chw(to_rgb(before, self._palette)), chw(to_rgb(after, self._palette))
         predictions = (
-            (self.model, decode_8bit(self._decode, codes[steps])),
-            (self.copy_last, chw(to_rgb(before, self._palette))),
+            (self.model, decode_8bit(self._decode, codes[steps], seen)),
+            (self.copy_last, seen),
             (self.median, self._median.expand_as(true)),
         )
         for metrics, predicted in predictions:
@@ -106,10 +107,10 @@ def median_frame(composites: Screen, palette: NDArray[np.uint8]) -> NDArray[np.u
     return np.stack(list(rows)).round().astype(np.uint8)
 
 
-def decode_8bit(decode: Decoder, codes: Codes) -> Tensor:
-    """RGB uint8 [B, 3, H, W] on the CPU of `codes` [B, 35]."""
+def decode_8bit(decode: Decoder, codes: Codes, frame_t: Tensor) -> Tensor:
+    """Frame t+1, RGB uint8 [B, 3, H, W] on the CPU, of `codes` [B, tokens] and `frame_t` uint8 [B, 3, H, W]."""
     with torch.inference_mode():
-        return to_8bit(decode(torch.from_numpy(codes.astype(np.int64)))).cpu()
+        return to_8bit(decode(torch.from_numpy(codes.astype(np.int64)), frame_t.float() / 127.5 - 1)).cpu()
 
 
 def chw(rgb: NDArray[np.uint8]) -> Tensor:

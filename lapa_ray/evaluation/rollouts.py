@@ -8,11 +8,13 @@ Knows the world model and the decoder as functions alone.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from lapa_ray.core.pictures import Screen, changed, to_rgb
 from lapa_ray.evaluation.pixels import PixelMetrics
@@ -83,8 +85,8 @@ class OpenLoopMeter:
         for h in range(self._horizon):
             last, true = track.codes[starts - 1], track.codes[starts + h]
             _count(self.accuracy[h], predicted[:, h], true, last, self._mode, track.episode_id)
-            if shown.any():
-                self._count_pictures(track, composites, starts[shown], h, predicted[shown, h])
+        if shown.any():
+            self._count_pictures(track, composites, starts[shown], predicted[shown])
 
     def roll(self, track: CodeTrack, starts: NDArray[np.int64]) -> NDArray[np.int64]:
         """Predicted codes int64 [B, horizon, P] of the rollouts that start at `starts` [B]."""
@@ -92,17 +94,25 @@ class OpenLoopMeter:
         return open_loop(self._dynamics, track.codes[starts - 1], track.actions[steps])
 
     def _count_pictures(
-        self, track: CodeTrack, composites: Screen, starts: NDArray[np.int64], h: int, predicted: Codes
+        self, track: CodeTrack, composites: Screen, starts: NDArray[np.int64], predicted: NDArray[np.int64]
     ) -> None:
-        seen, future = composites[starts], composites[starts + h + 1]
-        pictures = {
-            "model": decode_8bit(self._decode, predicted),
-            "copy_last_frame": chw(to_rgb(seen, self._palette)),
-            "true_codes": decode_8bit(self._decode, track.codes[starts + h]),
-        }
-        moved, true = torch.from_numpy(changed(seen, future, self._palette)), chw(to_rgb(future, self._palette))
-        for name, picture in pictures.items():
-            self.pixels[h][name].update(picture, true, moved, track.episode_id)
+        seen = composites[starts]
+        last = chw(to_rgb(seen, self._palette))
+        codes = np.stack([track.codes[starts + h] for h in range(self._horizon)], axis=1)
+        films = zip(decoded_film(self._decode, predicted, last), decoded_film(self._decode, codes, last), strict=True)
+        for h, (imagined, of_true_codes) in enumerate(films):
+            pictures = {"model": imagined, "copy_last_frame": last, "true_codes": of_true_codes}
+            future = composites[starts + h + 1]
+            moved, true = torch.from_numpy(changed(seen, future, self._palette)), chw(to_rgb(future, self._palette))
+            for name, picture in pictures.items():
+                self.pixels[h][name].update(picture, true, moved, track.episode_id)
+
+
+def decoded_film(decode: Decoder, codes: Codes, frame: Tensor) -> Iterator[Tensor]:
+    """Pictures uint8 [B, 3, H, W] of `codes` [B, H, P], each decoded beside the one before; `frame` comes first."""
+    for step in range(codes.shape[1]):
+        frame = decode_8bit(decode, codes[:, step], frame)
+        yield frame
 
 
 def possible_starts(num_steps: int, horizon: int) -> NDArray[np.int64]:

@@ -7,28 +7,35 @@ commitment weight, which is not the paper's loss (van den Oord et al. 2017, equa
 
 from __future__ import annotations
 
-from typing import Literal
+from math import prod
+from typing import Any, Literal, Self
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from loguru import logger
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
-from vector_quantize_pytorch import VectorQuantize
+from vector_quantize_pytorch import FSQ, SimVQ, VectorQuantize
 
 from lapa_ray.core.config import Config
 
 # Through loguru it warns of a first batch with fewer latents than codes; its own sampling then repeats some.
 logger.disable("vector_quantize_pytorch")
 
+OF_AVERAGES_OR_CODES = ("kmeans_init", "revive_below", "diversity")
+"""Options that only codes that are parameters or averages of their own have a meaning for."""
+
 
 class QuantizerConfig(Config):
     """Codebook; the defaults are the source's."""
 
-    kind: Literal["learnable", "ema"] = "learnable"
-    """learnable: codes move by gradient (VQ-VAE's loss); ema: by moving averages of the latents."""
+    kind: Literal["learnable", "ema", "simvq", "fsq"] = "learnable"
+    """learnable: codes move by gradient (VQ-VAE's loss); ema: by moving averages of the latents; simvq: fixed codes
+    under a learnt linear map (Zhu et al. 2024); fsq: the latent rounded in few dimensions (Mentzer et al. 2023)."""
     codebook_size: int = Field(256, ge=2, le=32767)
     """Number of codes."""
+    fsq_levels: tuple[PositiveInt, ...] = (8, 8, 4)
+    """Only with kind fsq: steps of each dimension; their product is the number of codes."""
     commitment: float = Field(0.25, ge=0)
     """Weight of the commitment term beside the reconstruction loss; the codebook term has weight 1."""
     ema_decay: float = Field(0.99, gt=0, lt=1)
@@ -36,18 +43,36 @@ class QuantizerConfig(Config):
     cosine: bool = False
     """Only with kind ema: l2-normalised codes, compared by cosine similarity."""
     codebook_dim: int | None = Field(None, ge=1)
-    """Project latents to this many dimensions before the look-up; code_dim if not given."""
+    """Project latents to this many dimensions before the look-up; code_dim if not given. fsq has its own."""
+    rotation_trick: bool = False
+    """Gradients are rotated from code to latent instead of copied (Fifty et al. 2024)."""
     kmeans_init: bool = False
     """Start the codes from k-means over the first batch."""
     revive_below: float = Field(0.0, ge=0)
     """A code whose average use falls below so many latents a batch is replaced by a random latent; 0 never."""
+    revive_period_updates: PositiveInt = 1
+    """Updates between two looks for such codes."""
+    diversity: float = Field(0.0, ge=0)
+    """Weight of the entropy of the codes' mean probability in a batch, which is to be large (Yu et al. 2023)."""
 
-    @field_validator("cosine")
-    @classmethod
-    def _cosine_needs_ema(cls, cosine: bool, others: ValidationInfo) -> bool:
-        if cosine and others.data.get("kind") != "ema":
-            raise ValueError("needs kind ema, for the gradient would leave the sphere; set kind to ema")
-        return cosine
+    @model_validator(mode="after")
+    def _check_kind(self) -> Self:
+        if self.cosine and self.kind != "ema":
+            raise ValueError("cosine: needs kind ema, for the gradient would leave the sphere; set kind to ema")
+        if self.kind == "fsq" and prod(self.fsq_levels) != self.codebook_size:
+            raise ValueError(
+                f"fsq_levels: their product should be codebook_size ({self.codebook_size}); got {prod(self.fsq_levels)}"
+            )
+        if self.kind in {"simvq", "fsq"}:
+            self._refuse(*OF_AVERAGES_OR_CODES)
+        if self.kind == "fsq":
+            self._refuse("rotation_trick", "codebook_dim")
+        return self
+
+    def _refuse(self, *names: str) -> None:
+        for name in names:
+            if getattr(self, name):
+                raise ValueError(f"{name}: has no meaning with kind {self.kind}; leave it out, or use learnable or ema")
 
 
 class Quantizer(nn.Module):
@@ -60,38 +85,78 @@ class Quantizer(nn.Module):
         projects = codebook_dim != dim
         self.project_in = nn.Linear(dim, codebook_dim) if projects else nn.Identity()
         self.project_out = nn.Linear(codebook_dim, dim) if projects else nn.Identity()
-        self.vq = VectorQuantize(
-            dim=codebook_dim,
-            codebook_size=config.codebook_size,
-            learnable_codebook=config.kind == "learnable",
-            ema_update=config.kind == "ema",
-            decay=config.ema_decay,
-            use_cosine_sim=config.cosine,
-            kmeans_init=config.kmeans_init,
-            threshold_ema_dead_code=config.revive_below,
-            commitment_weight=0.0,
-            rotation_trick=False,
-            # Said outright, since the library remembers its first answer for the life of the process.
-            sync_codebook=torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1,
-        )
+        self.vq: Any = _BUILDERS[config.kind](codebook_dim, config)
+        self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
+        self.num_updates: Tensor
 
     def forward(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Latents float [B, n, dim] → quantised [B, n, dim] (straight-through), codes int64 [B, n], loss scalar.
 
-        In training mode the averages move; the loss is the same in both modes.
+        In training mode averages move and dead codes are revived; without `diversity` the loss is the same in both.
         """
         projected = self._project(latents)
-        quantised, codes, _ = self.vq(projected)
-        loss = self.config.commitment * F.mse_loss(projected, quantised.detach())
-        if self.config.kind == "learnable":
-            loss = loss + F.mse_loss(self.vq.get_codes_from_indices(codes), projected.detach())
-        return self.project_out(quantised), codes, loss
+        if self.training:
+            self._time_revival()
+        quantised, codes, *rest = self.vq(projected)
+        loss = self._loss(projected, quantised, codes)
+        if self.config.diversity:
+            loss = loss + rest[0]  # the library weighs commitment by 0
+        return self.project_out(quantised), codes.long(), loss
 
     def look_up(self, codes: Tensor) -> Tensor:
         """Quantised latents float [B, n, dim] of codes int64 [B, n]."""
-        vectors: Tensor = self.project_out(self.vq.get_codes_from_indices(codes))
+        vectors: Tensor = self.project_out(self._vectors(codes))
+        return vectors
+
+    def _loss(self, projected: Tensor, quantised: Tensor, codes: Tensor) -> Tensor:
+        if self.config.kind == "fsq":  # nothing is to be drawn to anything: rounding is all there is
+            return projected.new_zeros(())
+        loss = self.config.commitment * F.mse_loss(projected, quantised.detach())
+        if self.config.kind == "ema":
+            return loss
+        return loss + F.mse_loss(self._vectors(codes), projected.detach())
+
+    def _vectors(self, codes: Tensor) -> Tensor:
+        is_vq = isinstance(self.vq, VectorQuantize)
+        vectors: Tensor = self.vq.get_codes_from_indices(codes) if is_vq else self.vq.indices_to_codes(codes)
         return vectors
 
     def _project(self, latents: Tensor) -> Tensor:
         projected: Tensor = self.project_in(latents)
         return F.normalize(projected, dim=-1) if self.config.cosine else projected
+
+    def _time_revival(self) -> None:
+        """The library revives at every update that has a threshold; its counts of use go on without one."""
+        if self.config.revive_below:
+            is_due = int(self.num_updates) % self.config.revive_period_updates == 0
+            self.vq._codebook.threshold_ema_dead_code = self.config.revive_below if is_due else 0.0
+        self.num_updates += 1
+
+
+def _vector_quantize(dim: int, config: QuantizerConfig) -> nn.Module:
+    return VectorQuantize(
+        dim=dim,
+        codebook_size=config.codebook_size,
+        learnable_codebook=config.kind == "learnable",
+        ema_update=config.kind == "ema",
+        decay=config.ema_decay,
+        use_cosine_sim=config.cosine,
+        kmeans_init=config.kmeans_init,
+        threshold_ema_dead_code=config.revive_below,
+        commitment_weight=0.0,
+        codebook_diversity_loss_weight=config.diversity,
+        rotation_trick=config.rotation_trick,
+        # Said outright, since the library remembers its first answer for the life of the process.
+        sync_codebook=torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1,
+    )
+
+
+def _sim_vq(dim: int, config: QuantizerConfig) -> nn.Module:
+    return SimVQ(dim=dim, codebook_size=config.codebook_size, rotation_trick=config.rotation_trick)
+
+
+def _fsq(dim: int, config: QuantizerConfig) -> nn.Module:
+    return FSQ(levels=config.fsq_levels, dim=dim)
+
+
+_BUILDERS = {"learnable": _vector_quantize, "ema": _vector_quantize, "simvq": _sim_vq, "fsq": _fsq}

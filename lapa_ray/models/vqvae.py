@@ -1,32 +1,37 @@
-"""The VQ-VAE: a pair of frames in, a 7×5 grid of codes for what leads from one to the other, the second frame back.
+"""The VQ-VAE: a pair of frames in, a grid of codes for what leads from one to the other, the second frame back.
 
-The source's final model: both frames concatenated (6 channels), five stride-2 convolutions, no conditioning of the
-decoder, no skip connections. Knows no dataset and no training loop.
+The source's final model is the default: both frames concatenated (6 channels), five stride-2 convolutions, no
+conditioning of the decoder. Variants: fewer tokens, smaller pictures, grey, colours as classes, a decoder that sees
+frame t at the grid (never by skip connections). Knows no dataset and no training loop.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, PositiveInt, model_validator
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from lapa_ray.core.artefact import Artefact
 from lapa_ray.core.config import Config
 from lapa_ray.models.checkpoint import load_checkpoint, load_weights
-from lapa_ray.models.colour import PaletteRgb
+from lapa_ray.models.colour import Colour, PaletteRgb
+from lapa_ray.models.conditioning import ConditioningKind, build_conditioning
+from lapa_ray.models.convolutions import LADDER, encoder_stack
+from lapa_ray.models.decoder import Decoder
 from lapa_ray.models.quantizer import Quantizer, QuantizerConfig
 
-CHANNEL_STEPS = (1, 2, 4, 8, 8)
-HEIGHT, WIDTH = 210, 160
-GRID = (7, 5)
-NUM_TOKENS = GRID[0] * GRID[1]
-OUTPUT_PADDING = ((1, 1), (0, 1), (0, 1), (0, 1), (1, 1))
-"""What each transposed convolution adds to come out at exactly 14×10, 27×20, 53×40, 105×80 and 210×160."""
+CHANNEL_STEPS = (1, 2, 4, 8)
+HEIGHT, WIDTH = LADDER[0]
+GRIDS = {f"{height}x{width}": LADDER.index((height, width)) for height, width in LADDER[5:]}
+"""Steps of the ladder down to each grid."""
 Picture = Tensor | NDArray[np.uint8]
 
 
@@ -34,60 +39,181 @@ class VqvaeConfig(Config):
     """Encoder, quantiser and decoder."""
 
     width: int = Field(64, ge=1)
-    """Channels of the first convolution; the five have 1, 2, 4, 8 and 8 times as many (64→128→256→512→512)."""
+    """Channels of the first convolution; the others have 2, 4, 8, 8 ... times as many (64→128→256→512→512)."""
+    channels: tuple[PositiveInt, ...] | None = None
+    """Channels of each convolution, in place of what width says."""
     code_dim: int = Field(64, ge=1)
     """Dimensions of a latent and of a code vector."""
     quantizer: QuantizerConfig = QuantizerConfig()
     """Codebook."""
+    grid: Literal["7x5", "4x3", "2x2", "1x1"] = "7x5"
+    """Codes of a pair, rows x columns; a smaller grid takes more convolutions."""
+    shrink: Literal[1, 2, 4] = 1
+    """Pictures are shrunk to 1/shrink of their height and width (105×80, 53×40), and what comes out is enlarged."""
+    colour: Colour = "rgb"
+    """What the model sees and makes. Figures of grey are against grey."""
+    output: Literal["tanh", "sigmoid", "palette"] = "tanh"
+    """Last layer: tanh with pictures in [−1, 1], sigmoid with pictures in [0, 1], or a class for each pixel among the
+    commonest colours of the training frames."""
+    num_colours: int = Field(16, ge=2, le=256)
+    """Only with output palette: number of colours told apart."""
+    conditioning: ConditioningKind = "none"
+    """What the decoder sees of frame t, reduced to the grid: nothing; concat: beside the codes; film: a scale and a
+    shift of every channel in each layer; cross_attention: each code looks at all of it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.channels is not None and len(self.channels) != len(self.sizes) - 1:
+            raise ValueError(
+                f"channels: this grid and shrink take {len(self.sizes) - 1} convolutions; got {len(self.channels)}"
+            )
+        return self
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Heights and widths from the picture that goes in down to the grid."""
+        return LADDER[self.shrink.bit_length() - 1 : GRIDS[self.grid] + 1]
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of each convolution."""
+        count = len(self.sizes) - 1
+        steps = (*CHANNEL_STEPS, *[CHANNEL_STEPS[-1]] * count)[:count]
+        return self.channels or tuple(self.width * step for step in steps)
+
+    @property
+    def grid_size(self) -> tuple[int, int]:
+        """Rows and columns of codes."""
+        return self.sizes[-1]
+
+    @property
+    def num_tokens(self) -> int:
+        """Codes of a pair."""
+        rows, columns = self.grid_size
+        return rows * columns
+
+    @property
+    def num_channels(self) -> int:
+        """Of a picture as the network sees it."""
+        return 1 if self.colour == "grey" else 3
 
 
 @dataclass(frozen=True)
 class VqvaeOutput:
-    """reconstruction float [B, 3, 210, 160] in [−1, 1]; codes int64 [B, 35], row-major; quantizer_loss scalar."""
+    """reconstruction float [B, 3, 210, 160] in [−1, 1]; codes int64 [B, tokens], row-major; quantizer_loss scalar;
+    logits float [B, num_colours, 210, 160] where colours are classes, −inf where a class has none.
+    """
 
     reconstruction: Tensor
     codes: Tensor
     quantizer_loss: Tensor
+    logits: Tensor | None = None
 
 
 class Vqvae(nn.Module):
-    """Frames are RGB float [B, 3, 210, 160] in [−1, 1]."""
+    """Frames are RGB float [B, 3, 210, 160] in [−1, 1], whatever the variant; of grey all three channels are equal."""
 
     def __init__(self, config: VqvaeConfig) -> None:
         super().__init__()
-        self.config = config
-        self.encoder = _encoder(config)
+        self.config, self.checkpoints_gradients = config, False
+        widths, channels = config.widths, config.num_channels
+        self.encoder = encoder_stack(2 * channels, widths, config.code_dim)
         self.quantizer = Quantizer(config.code_dim, config.quantizer)
-        self.decoder = _decoder(config)
+        self.conditioning = build_conditioning(config.conditioning, channels, widths, config.grid_size)
+        out = config.num_colours if config.output == "palette" else channels
+        self.decoder = Decoder(config.code_dim, widths, out, config.sizes)
+        if config.output == "palette":
+            self.register_buffer("colours", torch.full((config.num_colours, 3), torch.inf))
+        self.colours: Tensor
         # What tensor cores want, and faster than the plain layout on CPUs too.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, frame_t: Tensor, frame_t1: Tensor) -> VqvaeOutput:
-        """Encode the pair, quantise, and reconstruct frame t+1 from the codes alone."""
+        """Encode the pair, quantise, and reconstruct frame t+1 from the codes (and frame t, if conditioned)."""
         quantised, codes, loss = self.quantizer(self.latents(frame_t, frame_t1))
-        return VqvaeOutput(self._decode(quantised), codes, loss)
+        shown = self._decoded(quantised, frame_t)
+        return VqvaeOutput(self._picture(shown), codes, loss, shown if self.config.output == "palette" else None)
 
     def latents(self, frame_t: Tensor, frame_t1: Tensor) -> Tensor:
-        """Latents before quantisation, float [B, 35, code_dim], row-major."""
-        pair = torch.cat([frame_t, frame_t1], dim=1).contiguous(memory_format=torch.channels_last)
-        grid: Tensor = self.encoder(pair)
+        """Latents before quantisation, float [B, tokens, code_dim], row-major."""
+        pair = torch.cat([self._seen(frame_t), self._seen(frame_t1)], dim=1)
+        grid: Tensor = self._run(self.encoder, pair.contiguous(memory_format=torch.channels_last))
         return grid.flatten(2).transpose(1, 2).contiguous()
 
     @torch.no_grad()
     def encode_pair(self, frame_t: Tensor, frame_t1: Tensor) -> Tensor:
-        """Codes int64 [B, 35] of pairs; the model must be in eval mode, else the codebook would move."""
+        """Codes int64 [B, tokens] of pairs; the model must be in eval mode, else the codebook would move."""
         codes: Tensor = self.quantizer(self.latents(frame_t, frame_t1))[1]
         return codes
 
     @torch.no_grad()
-    def decode(self, codes: Tensor) -> Tensor:
-        """Frame t+1, RGB float [B, 3, 210, 160] in [−1, 1], of codes int64 [B, 35]."""
-        return self._decode(self.quantizer.look_up(codes))
+    def decode(self, codes: Tensor, frame_t: Tensor | None = None) -> Tensor:
+        """Frame t+1, RGB float [B, 3, 210, 160] in [−1, 1], of codes int64 [B, tokens].
 
-    def _decode(self, quantised: Tensor) -> Tensor:
-        grid = quantised.transpose(1, 2).unflatten(2, GRID)
-        frame: Tensor = self.decoder(grid.contiguous(memory_format=torch.channels_last))
-        return frame
+        A conditioned decoder needs `frame_t`, and raises `ValueError` without it; another one does not look at it.
+        """
+        return self._picture(self._decoded(self.quantizer.look_up(codes), frame_t))
+
+    def expected_picture(self, output: VqvaeOutput) -> Tensor:
+        """The reconstruction; where colours are classes, their mean by probability, through which gradients go."""
+        if output.logits is None:
+            return output.reconstruction
+        used = self._used_colours
+        return torch.einsum("bkhw,kc->bchw", output.logits[:, used].softmax(dim=1), self.colours[used])
+
+    def set_colours(self, colours: Tensor) -> None:
+        """The classes of output palette: RGB float [n, 3] in [−1, 1], n ≤ num_colours, the commonest first."""
+        self.colours.fill_(torch.inf)
+        self.colours[: len(colours)] = colours
+
+    def classes(self, frames: Tensor) -> Tensor:
+        """The nearest class of each pixel, int64 [B, 210, 160], of RGB [B, 3, 210, 160]."""
+        best = frames.new_full((len(frames), HEIGHT, WIDTH), torch.inf)
+        classes = torch.zeros_like(best, dtype=torch.int64)
+        for number, colour in enumerate(self.colours):  # one at a time: all at once would take 16 pictures' memory
+            distance = (frames - colour.view(3, 1, 1)).square().sum(dim=1)
+            classes = torch.where(distance < best, number, classes)
+            best = torch.minimum(best, distance)
+        return classes
+
+    @property
+    def _used_colours(self) -> Tensor:
+        """Which classes have a colour, bool [num_colours]: there may be fewer colours than classes."""
+        return torch.isfinite(self.colours[:, 0])
+
+    def _seen(self, frames: Tensor) -> Tensor:
+        """Frames as the network sees them: size, channels, range."""
+        frames = frames[:, : self.config.num_channels]
+        if self.config.shrink > 1:
+            frames = F.interpolate(frames, size=self.config.sizes[0], mode="area")
+        return (frames + 1) / 2 if self.config.output == "sigmoid" else frames
+
+    def _decoded(self, quantised: Tensor, frame_t: Tensor | None) -> Tensor:
+        """What the last layer gives, at the size of frames."""
+        if frame_t is None and self.config.conditioning != "none":
+            raise ValueError(f"conditioning {self.config.conditioning}: the decoder needs frame t beside the codes")
+        seen = None if frame_t is None else self._seen(frame_t)
+        grid = quantised.transpose(1, 2).unflatten(2, self.config.grid_size)
+        grid = grid.contiguous(memory_format=torch.channels_last)
+        shown: Tensor = self._run(self.decoder, grid, self.conditioning, seen)
+        if self.config.shrink > 1:
+            shown = F.interpolate(shown, size=(HEIGHT, WIDTH), mode="bilinear", align_corners=False)
+        if self.config.output == "palette":
+            shown = shown.masked_fill(~self._used_colours.view(-1, 1, 1), -torch.inf)
+        return shown
+
+    def _run(self, part: nn.Module, *inputs: Any) -> Any:
+        """`part` of `inputs`; where gradients are checkpointed, its normalisations count each batch twice."""
+        if self.checkpoints_gradients and self.training:
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
+
+    def _picture(self, shown: Tensor) -> Tensor:
+        """RGB in [−1, 1] of what the last layer gives."""
+        if self.config.output == "palette":
+            return self.colours[shown.argmax(dim=1)].permute(0, 3, 1, 2)
+        levels = torch.tanh(shown) if self.config.output == "tanh" else 2 * torch.sigmoid(shown) - 1
+        return levels.expand(-1, 3, -1, -1)
 
 
 def load_vqvae(artefact: Artefact) -> Vqvae:
@@ -106,47 +232,30 @@ class PairEncoder:
     """One pair of pictures to its codes: what a player or a notebook needs."""
 
     def __init__(self, model: Vqvae, palette: PaletteRgb | None = None) -> None:
-        """`palette` is needed for pictures of palette indices alone; it must be on the model's device."""
+        """`palette` is needed for pictures of palette indices alone: of the model's `colour`, on its device."""
         self._model, self._palette = model.eval(), palette
+        self._plain = PaletteRgb(np.empty((0, 3), np.uint8), model.config.colour).to(_device(model))
 
     def encode_pair(self, frame_t: Picture, frame_t1: Picture) -> Tensor:
-        """Codes int64 [35] of two pictures, uint8 [210, 160] palette indices or uint8 [210, 160, 3] RGB.
+        """Codes int64 [tokens] of two pictures, uint8 [210, 160] palette indices or uint8 [210, 160, 3] RGB.
 
         Raises `ValueError` for pictures of another shape or type, or for indices without a palette.
         """
         return self._model.encode_pair(self._rgb(frame_t), self._rgb(frame_t1))[0]
 
     def _rgb(self, picture: Picture) -> Tensor:
-        pixels = torch.as_tensor(picture).to(next(self._model.parameters()).device)
+        pixels = torch.as_tensor(picture).to(_device(self._model))
         if pixels.dtype != torch.uint8 or pixels.shape not in {(HEIGHT, WIDTH), (HEIGHT, WIDTH, 3)}:
             raise ValueError(
                 f"a picture is uint8 [{HEIGHT}, {WIDTH}] or [{HEIGHT}, {WIDTH}, 3], "
                 f"not {pixels.dtype} {list(pixels.shape)}"
             )
-        if pixels.ndim == 3:
-            return pixels[None].permute(0, 3, 1, 2).float() / 127.5 - 1
-        if self._palette is None:
+        palette = self._plain if pixels.ndim == 3 else self._palette
+        if palette is None:
             raise ValueError("a picture of palette indices needs a palette; give PairEncoder one, or RGB pictures")
-        rgb: Tensor = self._palette(pixels[None])
-        return rgb
+        rgb: Tensor = palette(pixels[None])
+        return rgb.expand(-1, 3, -1, -1)
 
 
-def _encoder(config: VqvaeConfig) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    channels = 6
-    for step in CHANNEL_STEPS:
-        width = config.width * step
-        # No bias before a normalisation that would take it away again.
-        layers += [nn.Conv2d(channels, width, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-        channels = width
-    return nn.Sequential(*layers, nn.Conv2d(channels, config.code_dim, 1))
-
-
-def _decoder(config: VqvaeConfig) -> nn.Sequential:
-    widths = [config.width * step for step in reversed(CHANNEL_STEPS)]
-    layers: list[nn.Module] = [nn.Conv2d(config.code_dim, widths[0], 1)]
-    for width, after, padding in zip(widths, [*widths[1:], 3], OUTPUT_PADDING, strict=True):
-        is_last = after == 3
-        layers.append(nn.ConvTranspose2d(width, after, 3, stride=2, padding=1, output_padding=padding, bias=is_last))
-        layers += [nn.Tanh()] if is_last else [nn.BatchNorm2d(after), nn.ReLU()]
-    return nn.Sequential(*layers)
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +15,9 @@ from pydantic import Field, PositiveInt
 from rich.console import Console
 from rich.table import Table
 
-from lapa_ray.actors.cluster import ray_session
+from lapa_ray.actors.cluster import num_gpus, ray_session
+from lapa_ray.actors.placement import Placement, bundles_of
+from lapa_ray.core import locks
 from lapa_ray.core.artefact import METRICS as METRIC_LOG
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.config import NOT_IDENTITY, RayConfig, StageConfig
@@ -25,19 +28,27 @@ from lapa_ray.core.pictures import Composite
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.envs.atari_env import AtariEnv
 from lapa_ray.evaluation.comparison import FIGURES, PICTURE, REPLAYS, Comparison, Trial, TrialLog, compare
 from lapa_ray.evaluation.comparison_page import comparison_panels, describe, render_comparison
 from lapa_ray.evaluation.data_quality import DataQuality
 from lapa_ray.evaluation.data_quality_datasets import Tallied, measured
 from lapa_ray.evaluation.panels import write_panels
 from lapa_ray.stages.dqn_training import DqnConfig, TrainDqnConfig
-from lapa_ray.stages.train_dqn import GAMEPLAY, check
+from lapa_ray.stages.train_dqn import GAMEPLAY, check, train
 from lapa_ray.stages.trial_progress import TrialProgress
-from lapa_ray.stages.trials import TrialResources, TrialRun, run_trials
+from lapa_ray.stages.trials import TrialResources, TrialRun, cores_a_trial, run_trials
 
 HTML, TABLE, TRIALS, DATA_FIGURES = "comparison.html", "metrics.parquet", "trials", "data_quality.json"
 COMPOSITE: Composite = "max4"
 LARGEST_SEED = 2**31 - 1
+
+
+class AgentTrialResources(TrialResources):
+    """How the trials run; none of it changes what they learn but for the order of additions."""
+
+    driver_cpus: float = Field(0.25, gt=0)
+    """CPU cores that Ray reserves for a trial's driver and its replay server together."""
 
 
 class CompareReplayConfig(StageConfig):
@@ -55,7 +66,7 @@ class CompareReplayConfig(StageConfig):
     """Finish though trials failed, and with --resume do not try them again; they are shown, and part of no figure."""
     train: DqnConfig = DqnConfig()
     """What every trial does."""
-    resources: TrialResources = TrialResources()
+    resources: AgentTrialResources = AgentTrialResources()
     """How the trials run."""
     ray: RayConfig = RayConfig()
     """A local Ray; unused when RAY_ADDRESS names a cluster."""
@@ -133,7 +144,7 @@ def _train(config: CompareReplayConfig, planned: Sequence[Trial], draft: Draft, 
     mode = resolve_wandb_mode(config.wandb)  # here, where it can be said
     settled = config.model_copy(update={"wandb": config.wandb.model_copy(update={"mode": mode})})
     configs = {trial.name: trial_config(settled, trial) for trial in planned}
-    trials = TrialRun(configs, draft.path.resolve(), config.resources)
+    trials = agent_trials(configs, draft.path.resolve(), config.resources)
     known = known_failures(draft.path)
     if config.accept_failed and trials.left and set(trials.left) <= set(known):
         return {name: known[name] for name in trials.left}
@@ -146,6 +157,36 @@ def _train(config: CompareReplayConfig, planned: Sequence[Trial], draft: Draft, 
             "checkpoints; give the same command with --resume to continue."
         )
     return {name: as_nested(reason) for name, reason in failures.items()}
+
+
+def agent_trials(configs: Mapping[str, TrainDqnConfig], folder: Path, resources: AgentTrialResources) -> TrialRun:
+    """Trainings of agents, each of which reserves all its actors."""
+    first = next(iter(configs.values()))
+    gpus = num_gpus(first.resources.device)
+    bundles = bundles_of(
+        driver={"CPU": resources.driver_cpus},
+        learner={"CPU": first.resources.num_cpus, **({"GPU": gpus} if gpus else {})},
+        worker={"CPU": first.workers.cpus_per_worker},
+        num_workers=first.workers.num_workers,
+    )
+    trials = TrialRun(configs, folder, resources, bundles, train_agent)
+    cores = cores_a_trial(resources, trials.need)  # the learner's threads, if they are not settled
+    return replace(
+        trials,
+        configs={
+            name: config.model_copy(update={"resources": config.resources.on_machine(cores)})
+            for name, config in configs.items()
+        },
+    )
+
+
+def train_agent(config: TrainDqnConfig, stop: StopRequest) -> None:
+    """Train one agent, in a trial's process."""
+    num_actions = AtariEnv(config.env).num_actions  # the plan was checked; the learner's device may be another node's
+    try:
+        train(config, Draft.begin(config, "agent"), num_actions, stop, Placement.of_trial())
+    finally:
+        locks.release(config.out / GAMEPLAY)
 
 
 def known_failures(folder: Path) -> dict[str, str]:

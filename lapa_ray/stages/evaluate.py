@@ -10,16 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import Field, PositiveInt
 from torch import Tensor
 
 from lapa_ray.core.artefact import Artefact, Draft, check_same_parent, open_artefact
 from lapa_ray.core.config import NOT_IDENTITY, Device, StageConfig
-from lapa_ray.core.errors import StoppedError
+from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.files import write_json
 from lapa_ray.core.metric_log import MetricLog
-from lapa_ray.core.pictures import Composite
+from lapa_ray.core.pictures import Composite, grey_levels
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import STOPPING, StopRequest, stop_on_signal
 from lapa_ray.dataset.codes import CodeDataset
@@ -112,6 +114,14 @@ class Chain:
         """The pictures that the VQ-VAE was trained with."""
         return PairConfig(**self.vqvae.manifest.config["pairs"]).composite
 
+    def palette(self) -> NDArray[np.uint8]:
+        """What the VQ-VAE sees of palette indices: grey of three equal channels where it sees grey."""
+        palette = self.frames.info.palette
+        is_grey = self.vqvae.manifest.config["model"]["colour"] == "grey"
+        if is_grey and not len(palette):
+            raise LapaError(f"{self.frames.name}: RGB frames cannot be measured in grey; use frames with a palette.")
+        return np.repeat(grey_levels(palette)[:, None], 3, axis=1) if is_grey else palette
+
     @property
     def codebook_size(self) -> int:
         """Codes are below this."""
@@ -127,6 +137,7 @@ class Chain:
             num_pictured_rollouts=config.num_pictured_rollouts,
             num_ssim_pairs=config.num_ssim_pairs,
             batch_size=config.batch_size,
+            palette=self.palette(),
         )
 
     def agents_episodes(self) -> list[int]:

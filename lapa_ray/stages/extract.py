@@ -28,7 +28,7 @@ from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.device import resolve_device
-from lapa_ray.models.vqvae import GRID, load_vqvae
+from lapa_ray.models.vqvae import VqvaeConfig, load_vqvae
 from lapa_ray.stages.train_vqvae import check_size
 
 BATCH = 64
@@ -71,7 +71,7 @@ class EpisodeEncoder:
         self._frames = FrameDataset.open(frames)
         self._info = code_info(self._frames, artefact)
         self._model = load_vqvae(artefact).to(self._device)
-        self._palette = PaletteRgb(self._frames.info.palette).to(self._device)
+        self._palette = PaletteRgb(self._frames.info.palette, self._model.config.colour).to(self._device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Ray Data's call: a column of episode ids in, the number of steps of each out."""
@@ -83,7 +83,7 @@ class EpisodeEncoder:
         store = PairStore([self._frames.composites(episode_id, self._info.composite)])
         codes = [self._encode_pairs(store, start) for start in range(0, len(store), BATCH)]
         episode = CodeEpisode(
-            np.concatenate(codes).astype(np.int16) if codes else np.empty((0, 35), np.int16),
+            np.concatenate(codes).astype(np.int16) if codes else np.empty((0, self._info.num_tokens), np.int16),
             steps.actions,
             steps.executed_actions,
             steps.rewards,
@@ -95,8 +95,8 @@ class EpisodeEncoder:
 
     def _encode_pairs(self, store: PairStore, start: int) -> np.ndarray[Any, Any]:
         frame_t, frame_t1 = store.batch(np.arange(start, min(start + BATCH, len(store))))
-        pair = (self._palette(torch.from_numpy(part).to(self._device)) for part in (frame_t, frame_t1))
-        return self._model.encode_pair(*pair).cpu().numpy()
+        pair = (torch.from_numpy(part).to(self._device) for part in (frame_t, frame_t1))
+        return self._model.encode_pair(*(self._palette(part).expand(-1, 3, -1, -1) for part in pair)).cpu().numpy()
 
 
 def code_info(frames: FrameDataset, vqvae: Artefact) -> CodeInfo:
@@ -106,7 +106,7 @@ def code_info(frames: FrameDataset, vqvae: Artefact) -> CodeInfo:
         game=frames.info.game,
         action_meanings=frames.info.action_meanings,
         codebook_size=int(vqvae.manifest.figures["codebook_size"] or 0),
-        grid=GRID,
+        grid=VqvaeConfig(**vqvae.manifest.config["model"]).grid_size,
         composite=composite,
         vqvae=vqvae.identity,
         frames=frames.artefact.identity,
@@ -185,7 +185,7 @@ def _quieten_ray_data() -> None:
 
 def _figures(frames: FrameDataset, vqvae: Artefact, folder: Path) -> dict[str, float | int | str | None]:
     size = int(vqvae.manifest.figures["codebook_size"] or 0)
-    statistics = CodeStatistics(size)
+    statistics = CodeStatistics(size, VqvaeConfig(**vqvae.manifest.config["model"]).num_tokens)
     num_steps = 0
     for episode_id in frames.episode_ids:
         codes = read_codes(codes_path(folder, episode_id))[1].codes

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -33,6 +33,8 @@ from lapa_ray.models.device import resolve_device
 
 LAST, BEST = Path("checkpoints", "last.pt"), Path("checkpoints", "best.pt")
 Figures = dict[str, float]
+OnValidated = Callable[[int, Figures], None]
+"""Hears the number of updates made, and the figures of the validation that followed them."""
 
 
 class TrainingConfig(Config):
@@ -43,7 +45,9 @@ class TrainingConfig(Config):
     max_updates: PositiveInt | None = None
     """Updates after which training ends, whatever is left of the epochs; no bound if not given."""
     batch_size: PositiveInt = 32
-    """Items an update, over all workers."""
+    """Items that go through the network at once, over all workers."""
+    accumulate_batches: PositiveInt = 1
+    """Batches whose gradients make one update."""
     log_period_updates: PositiveInt = 20
     """Updates between rows in the metric log."""
     validation_period_epochs: PositiveInt = 1
@@ -63,6 +67,13 @@ class FitResources(Config):
     """CPU cores that a worker reserves."""
     checkpoint_period_updates: PositiveInt = 200
     """Updates between checkpoints to resume from."""
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Numbers in which the network is evaluated, by autocast; weights and Adam stay float32. float16 is for CUDA."""
+    compile: bool = False
+    """Run the network through torch.compile."""
+    checkpoint_gradients: bool = False
+    """Make the activations of encoder and decoder again on the way back instead of keeping them: less memory, more
+    time."""
 
 
 @dataclass(frozen=True)
@@ -147,16 +158,25 @@ class _BrokenOffError(Exception):
     """A stop request came during a validation."""
 
 
-def run_fit(name: str, config: FitSpec, factory: TaskFactory, folder: Path, stop: StopRequest) -> FitResult:
+def run_fit(
+    name: str,
+    config: FitSpec,
+    factory: TaskFactory,
+    folder: Path,
+    stop: StopRequest,
+    on_validated: OnValidated | None = None,
+) -> FitResult:
     """Train in this process or in Ray Train workers, as `config.resources` says; go on from `folder` if it can.
 
-    Raises `LapaError` for a loss that is not a number, a batch larger than the data, a device that is not there.
+    `on_validated` is for trainings in this process. Raises `LapaError` for a loss that is not a number, a batch larger
+    than the data, a device that is not there.
     """
     if config.resources.num_workers:
         from lapa_ray.stages.fit_workers import run_in_workers
 
         return run_in_workers(name, config, factory, folder, stop)
-    fit = Fit(name, config, factory(Share(), resolve_device(config.resources.device)), folder, Share())
+    task = factory(Share(), resolve_device(config.resources.device))
+    fit = Fit(name, config, task, folder, Share(), on_validated)
     with Progress(name, fit.num_updates, "updates", initial=fit.update) as progress:
         return fit(lambda: bool(stop), progress.advance_to)
 
@@ -164,16 +184,25 @@ def run_fit(name: str, config: FitSpec, factory: TaskFactory, folder: Path, stop
 class Fit:
     """One worker's training. Rank 0 writes checkpoints and metrics into `folder`."""
 
-    def __init__(self, name: str, config: FitSpec, task: Task, folder: Path, share: Share) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: FitSpec,
+        task: Task,
+        folder: Path,
+        share: Share,
+        on_validated: OnValidated | None = None,
+    ) -> None:
         """Raises `LapaError` if there are fewer items than a batch takes, or the checkpoint in `folder` is damaged."""
         self._name, self._config, self._task, self._folder, self._share = name, config, task, folder, share
+        self._on_validated = on_validated or (lambda _update, _figures: None)
         self._batch = batch_size(config.training, share)
         num_items = int(_agree(task.num_items, share, "min"))  # every worker makes as many updates an epoch
-        self._updates_per_epoch = num_items // self._batch
+        self._updates_per_epoch = num_items // (self._batch * config.training.accumulate_batches)
         if not self._updates_per_epoch:
             raise LapaError(
                 f"--training.batch_size {config.training.batch_size}: larger than the training set "
-                f"({num_items} items a worker); lower it, or record more."
+                f"({num_items} items a worker); lower it or --training.accumulate_batches, or record more."
             )
         self.num_updates = self._updates_per_epoch * config.training.num_epochs
         self.num_updates = min(self.num_updates, config.training.max_updates or self.num_updates)
@@ -181,11 +210,13 @@ class Fit:
         self._best_figures: Figures = {}
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._validation_due = False
+        self._device = next(task.model.parameters()).device
+        self._scaler = torch.amp.GradScaler(enabled=config.resources.precision == "float16")
         self._load()
 
     def __call__(self, should_stop: Callable[[], bool], on_update: Callable[[int, str], None]) -> FitResult:
         """Train to the end, or until rank 0's `should_stop`; a checkpoint holds the state either way."""
-        network = _wrap(self._task.model, self._share)
+        network = _wrap(self._task.model, self._share, self._config.resources)
         with ExitStack() as stack:
             log = self._open_log(stack)
             tick = self._ticker(should_stop, on_update)
@@ -201,17 +232,30 @@ class Fit:
         # Seeded anew each time, so that a resumed run draws what an unbroken one would.
         torch.manual_seed(seed_for(self._config.seed, "update", self.update, self._share.rank))
         self._task.model.train()
-        loss, parts = self._task.loss(network, self._turn())
-        value = float(loss.detach())
-        self._check_finite(value)
         self._task.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        means: Figures = {}
+        for number in range(self._config.training.accumulate_batches):
+            for name, part in self._backward(network, number).items():
+                means[name] = means.get(name, 0.0) + part / self._config.training.accumulate_batches
         self._set_learning_rate()
-        self._task.optimizer.step()
+        self._scaler.step(self._task.optimizer)
+        self._scaler.update()
         self.update += 1
         if self.update % self._config.training.log_period_updates == 0:
-            _write(log, self.update, {"train_loss": value, **{name: float(part) for name, part in parts.items()}})
-        return value
+            _write(log, self.update, means)
+        return means["train_loss"]
+
+    def _backward(self, network: nn.Module, number: int) -> Figures:
+        """Add the gradients of the `number`-th batch of this update; its loss and what it is made of."""
+        accumulate = self._config.training.accumulate_batches
+        is_last = number == accumulate - 1
+        with _added_up(network, is_last=is_last):
+            with _autocast(self._config.resources.precision, self._device):
+                loss, parts = self._task.loss(network, self._turn(number))
+            value = float(loss.detach())
+            self._check_finite(value)
+            self._scaler.scale(loss / accumulate).backward()
+        return {"train_loss": value, **{name: float(part) for name, part in parts.items()}}
 
     def _set_learning_rate(self) -> None:
         rate = self._task.learning_rate(self.update // self._updates_per_epoch, self.update / self.num_updates)
@@ -255,10 +299,12 @@ class Fit:
             self._best, self._best_figures = figures["loss"], figures
             state = {"model": self._task.model.state_dict(), "update": self.update, "figures": figures}
             save_checkpoint(self._folder / BEST, state)
+        self._on_validated(self.update, figures)
 
-    def _turn(self) -> Turn:
-        """The batch of this update; the epoch's number alone decides its order."""
-        epoch, batch = divmod(self.update, self._updates_per_epoch)
+    def _turn(self, number: int) -> Turn:
+        """The `number`-th batch of this update; the epoch's number alone decides its order."""
+        epoch, place = divmod(self.update, self._updates_per_epoch)
+        batch = place * self._config.training.accumulate_batches + number
         if self._order[0] != epoch:
             generator = generator_for(self._config.seed, "epoch", epoch, self._share.rank)
             self._order = epoch, generator.permutation(self._task.num_items)
@@ -281,6 +327,7 @@ class Fit:
             "best": self._best,
             "best_figures": self._best_figures,
             "validation_due": self._validation_due,
+            "scaler": self._scaler.state_dict(),
         }
         save_checkpoint(self._folder / LAST, state)
 
@@ -291,6 +338,7 @@ class Fit:
             self._task.optimizer.load_state_dict(state["optimizer"])
             self.update, self._best, self._best_figures = state["update"], state["best"], state["best_figures"]
             self._validation_due = state["validation_due"] and self._share.rank == 0
+            self._scaler.load_state_dict(state["scaler"])
         if self._share.rank == 0:
             forget_rows_after(self._folder / METRICS, self.update)
 
@@ -310,13 +358,26 @@ def batch_size(training: TrainingConfig, share: Share) -> int:
     return max(1, training.batch_size // share.world_size)
 
 
-def _wrap(model: nn.Module, share: Share) -> nn.Module:
-    if share.world_size == 1:
-        return model
-    from ray.train.torch import prepare_model
+def _wrap(model: nn.Module, share: Share, resources: FitResources) -> nn.Module:
+    wrapped: Any = model
+    if share.world_size > 1:
+        from ray.train.torch import prepare_model
 
-    wrapped: nn.Module = prepare_model(model, move_to_device=False)
-    return wrapped
+        wrapped = prepare_model(model, move_to_device=False)
+    made: Any = torch.compile(wrapped) if resources.compile else wrapped
+    return made
+
+
+def _added_up(network: Any, *, is_last: bool) -> AbstractContextManager[Any]:
+    """Workers exchange the gradients of an update's last batch alone, which then hold those of all."""
+    exchanges = hasattr(network, "no_sync") and not is_last
+    return network.no_sync() if exchanges else nullcontext()
+
+
+def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    if precision == "float32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bfloat16" else torch.float16)
 
 
 def _agree(value: float, share: Share, how: str) -> float:

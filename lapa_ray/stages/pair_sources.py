@@ -5,13 +5,15 @@ Either gives the same pairs as palette indices; the order is another one, and ea
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.pictures import Composite, Screen
+from lapa_ray.core.seeds import generator_for
 from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.stream import Draw, PictureStream
@@ -21,6 +23,8 @@ WINDOW_GB = 0.5
 """Pictures from which a stream draws, at most: more would mix little better and delay the start."""
 
 Pair = tuple[Screen, Screen]
+Chances = Callable[[FrameDataset, Sequence[int], Screen], NDArray[np.float64]]
+"""Dataset, episode ids and their composites in a row → chance of each pair, summing to 1."""
 
 
 class TrainingPairs(Protocol):
@@ -46,6 +50,21 @@ class StoredPairs:
         return self._store.batch(turn.items)
 
 
+class BalancedPairs(StoredPairs):
+    """The same pairs, each drawn with a chance of its own, again and again: an epoch is as many draws as pairs."""
+
+    def __init__(self, store: PairStore, chances: NDArray[np.float64], draw: Draw) -> None:
+        """`chances` [pairs] sum to 1."""
+        super().__init__(store)
+        self._bounds, self._draw = np.cumsum(chances), draw
+
+    def batch(self, turn: Turn) -> Pair:
+        """See `TrainingPairs`."""
+        generator = generator_for(self._draw.seed, "pairs", turn.epoch, turn.batch, self._draw.rank)
+        drawn = np.searchsorted(self._bounds, generator.random(len(turn.items)) * self._bounds[-1], side="right")
+        return self._store.batch(drawn)
+
+
 class StreamedPairs:
     """The worker's share of a stream of all episodes, which has an order of its own."""
 
@@ -60,17 +79,26 @@ class StreamedPairs:
 
 
 def training_pairs(
-    dataset: FrameDataset, episode_ids: Sequence[int], draw: Draw, max_memory_gb: float
+    dataset: FrameDataset, episode_ids: Sequence[int], draw: Draw, max_memory_gb: float, chances: Chances | None = None
 ) -> TrainingPairs:
     """The pairs of a worker. All workers store, or all stream: as the largest of their shares demands.
 
-    Raises `LapaError` if there are fewer episodes than workers.
+    `chances` of a worker's pairs, where they are not all alike. Raises `LapaError` if there are fewer episodes than
+    workers, or if pairs that are not all alike do not fit the memory.
     """
     shares = [episode_ids[rank :: draw.world_size] for rank in range(draw.world_size)]
     if not all(shares):
         raise LapaError(f"{dataset.name}: fewer training episodes than the {draw.world_size} workers.")
     if max(PairStore.gigabytes(dataset, share) for share in shares) <= max_memory_gb:
-        return StoredPairs(PairStore.load(dataset, shares[draw.rank], draw.composite, max_memory_gb))
+        store = PairStore.load(dataset, shares[draw.rank], draw.composite, max_memory_gb)
+        if chances is None:
+            return StoredPairs(store)
+        return BalancedPairs(store, chances(dataset, shares[draw.rank], store.composites), draw)
+    if chances is not None:
+        raise LapaError(
+            f"--pairs.max_memory_gb {max_memory_gb:g}: pairs of different chances are drawn from memory, and these do "
+            "not fit it; raise it, or use --pairs.balance none."
+        )
     window = min(max_memory_gb, WINDOW_GB)
     return StreamedPairs(PictureStream(dataset, episode_ids, draw, window), window)
 

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from lapa_ray.core.artefact import Artefact, Draft
+from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.config import Config, RayConfig, StageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
 from lapa_ray.core.pictures import Composite, Screen, changed, to_rgb
 from lapa_ray.core.seeds import seed_for
-from lapa_ray.core.stop import stop_on_signal
+from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.dataset.stream import Draw
@@ -27,13 +29,29 @@ from lapa_ray.evaluation.images import contact_sheet, error_heat, write_png
 from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
 from lapa_ray.evaluation.reconstruction import hwc
 from lapa_ray.models.colour import PaletteRgb
-from lapa_ray.models.vqvae import HEIGHT, NUM_TOKENS, WIDTH, Vqvae, VqvaeConfig, read_vqvae
-from lapa_ray.stages.fit import BEST, Figures, FitResources, Share, TrainingConfig, Turn, batch_size, run_fit
-from lapa_ray.stages.pair_sources import Pair, ValidationPairs, training_pairs
+from lapa_ray.models.perceptual import AgentDistance, VggDistance
+from lapa_ray.models.q_network import load_agent
+from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss
+from lapa_ray.models.vqvae import HEIGHT, WIDTH, Vqvae, VqvaeConfig, VqvaeOutput, read_vqvae
+from lapa_ray.stages.fit import (
+    BEST,
+    Figures,
+    FitResources,
+    OnValidated,
+    Share,
+    TrainingConfig,
+    Turn,
+    batch_size,
+    run_fit,
+)
+from lapa_ray.stages.pair_sources import Chances, Pair, ValidationPairs, training_pairs
+from lapa_ray.stages.pair_weights import Balance, pair_chances
 
 HELD_OUT = 0.1
 SAMPLES = "reconstructions.png"
 VALIDATION_BATCH = 64
+COLOUR_EPISODES = 8
+"""Training episodes whose pixels are counted where colours are classes."""
 
 
 class PairConfig(Config):
@@ -43,13 +61,16 @@ class PairConfig(Config):
     """Picture of a step: brightest of its last 4 or 2 frames, or its last frame."""
     max_memory_gb: float = Field(4.0, gt=0)
     """Bound on all pictures that one worker holds, GB; 34 kB a step. What does not fit is streamed from the shards."""
+    balance: Balance = "none"
+    """Which kinds of pairs are drawn as often as each other: none, all pairs alike; motion, by powers of two of the
+    changed pixels; dots, with and without a dot eaten; mazes."""
+    leave_out_frozen: bool = False
+    """Leave out pairs in which the game stands still (intro, deaths, between levels); needs RAM."""
 
 
-class TrainVqvaeConfig(StageConfig):
-    """Trains the VQ-VAE on pairs of consecutive frames; the defaults are the source's final model."""
+class VqvaeTraining(Config):
+    """What a training of the VQ-VAE does; the defaults are the source's final model."""
 
-    frames: Path
-    """Frames artefact to learn from."""
     pairs: PairConfig = PairConfig()
     """Pairs."""
     model: VqvaeConfig = VqvaeConfig()
@@ -58,12 +79,31 @@ class TrainVqvaeConfig(StageConfig):
     """Step size of Adam, per update, at the start."""
     final_learning_rate: float | None = Field(None, gt=0)
     """Step size at the end, approached in a straight line; the same throughout if not given."""
-    changed_pixel_weight: float = Field(0.0, ge=0)
-    """Extra weight in the squared error of pixels that change from t to t+1; 0 is the source's plain mean."""
+    loss: LossConfig = LossConfig()
+    """Reconstruction loss."""
     training: TrainingConfig = TrainingConfig()
     """Length and portions."""
     resources: FitResources = FitResources()
     """Workers and device."""
+
+    @model_validator(mode="after")
+    def _check_loss(self) -> Self:
+        if (self.loss.kind == "cross_entropy") != (self.model.output == "palette"):
+            raise ValueError(
+                f"loss.kind: cross_entropy and model.output palette go together; got {self.loss.kind} with "
+                f"{self.model.output}"
+            )
+        for term, source in (("agent", "agent"), ("vgg", "vgg_weights")):
+            if getattr(self.loss, f"{term}_weight") and getattr(self.loss, source) is None:
+                raise ValueError(f"loss.{term}_weight: needs loss.{source}; give its path")
+        return self
+
+
+class TrainVqvaeConfig(VqvaeTraining, StageConfig):
+    """Trains the VQ-VAE on pairs of consecutive frames; the defaults are the source's final model."""
+
+    frames: Path
+    """Frames artefact to learn from."""
     ray: RayConfig = RayConfig()
     """A local Ray; unused when RAY_ADDRESS names a cluster."""
 
@@ -89,14 +129,21 @@ class VqvaeTask:
             rank=share.rank,
             world_size=share.world_size,
         )
-        self._train = training_pairs(dataset, train, draw, pairs.max_memory_gb)
+        self._train = training_pairs(dataset, train, draw, pairs.max_memory_gb, _chances(pairs))
         self._held_out: ValidationPairs | None = None
         if share.rank == 0:
             left_gb = pairs.max_memory_gb - self._train.gigabytes
             self._held_out = ValidationPairs(dataset, held_out, pairs.composite, left_gb)
         self._copy_last: PixelMetrics | None = None
-        self._palette = PaletteRgb(dataset.info.palette).to(device)
-        self.model: nn.Module = Vqvae(config.model).to(device)
+        self._palette = PaletteRgb(dataset.info.palette, config.model.colour).to(device)
+        self._criterion = build_loss(config.loss).to(device)
+        self._vqvae = Vqvae(config.model).to(device)
+        self._vqvae.checkpoints_gradients = config.resources.checkpoint_gradients
+        if config.model.output == "palette":
+            indices = commonest_indices(dataset, train, pairs.composite, config.model.num_colours)
+            colours = self._palette(torch.from_numpy(indices).to(device)[None, None])
+            self._vqvae.set_colours(colours[0, :, 0].T.expand(-1, 3))
+        self.model: nn.Module = self._vqvae
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
 
     @property
@@ -113,22 +160,24 @@ class VqvaeTask:
         """Reconstruction error, weighted, plus the quantiser's loss."""
         frame_t, frame_t1, changed = self._pictures(self._train.batch(turn))
         output = network(frame_t, frame_t1)
-        reconstruction = self._error(output.reconstruction, frame_t1, changed)
-        loss = reconstruction + output.quantizer_loss
-        return loss, {"reconstruction_loss": reconstruction.detach(), "quantizer_loss": output.quantizer_loss.detach()}
+        parts = self._parts(output, frame_t, frame_t1, changed)
+        return sum(parts.values(), torch.zeros_like(output.quantizer_loss)), {
+            name: part.detach() for name, part in parts.items()
+        }
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:
         """Loss, PSNR, SSIM beside copy-last, and the use of the codes, over the whole validation split."""
         assert self._held_out is not None
         pixels, copy_last = PixelMetrics(), PixelMetrics() if self._copy_last is None else None
-        codes = CodeStatistics(self._config.model.quantizer.codebook_size, NUM_TOKENS)
+        codes = CodeStatistics(self._config.model.quantizer.codebook_size, self._config.model.num_tokens)
         total, done, count = 0.0, 0, self._held_out.num_items
         for pair in self._held_out.batches(VALIDATION_BATCH):
             frame_t, frame_t1, changed = self._pictures(pair)
             output = self.model(frame_t, frame_t1)
-            error = self._error(output.reconstruction, frame_t1, changed)
-            total += len(frame_t) * float(error + output.quantizer_loss)
+            total += len(frame_t) * sum(
+                float(part) for part in self._parts(output, frame_t, frame_t1, changed).values()
+            )
             predicted, true = to_8bit(output.reconstruction), to_8bit(frame_t1)
             pixels.update(predicted, true, changed, with_ssim=True)
             if copy_last is not None:  # the same at each validation
@@ -140,20 +189,52 @@ class VqvaeTask:
         assert self._copy_last is not None
         return {"loss": total / count} | _values(pixels, self._copy_last, codes)
 
-    def _error(self, reconstruction: Tensor, frame_t1: Tensor, changed: Tensor) -> Tensor:
-        """Weighted mean of the squared error of RGB [B, 3, H, W], with the changed pixels' weight at `changed`."""
-        squared = (reconstruction - frame_t1).square().mean(dim=1)
-        if not self._config.changed_pixel_weight:
-            return squared.mean()
-        weights = 1 + self._config.changed_pixel_weight * changed
-        return (weights * squared).sum() / weights.sum()
+    def _parts(self, output: VqvaeOutput, frame_t: Tensor, frame_t1: Tensor, changed: Tensor) -> dict[str, Tensor]:
+        """What adds up to the loss."""
+        parts: dict[str, Tensor] = self._criterion(self._vqvae, output, frame_t, frame_t1, changed)
+        return parts | {"quantizer_loss": output.quantizer_loss}
 
     def _pictures(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures t and t+1, RGB [B, 3, 210, 160], and where they differ, bool [B, 210, 160]."""
         index_t, index_t1 = (torch.from_numpy(part).to(self._device) for part in pair)
         differ = index_t != index_t1
+        frame_t, frame_t1 = (self._palette(index).expand(-1, 3, -1, -1) for index in (index_t, index_t1))
         # RGB screens have their channels last.
-        return self._palette(index_t), self._palette(index_t1), differ if differ.ndim == 3 else differ.any(dim=-1)
+        return frame_t, frame_t1, differ if differ.ndim == 3 else differ.any(dim=-1)
+
+
+def commonest_indices(
+    dataset: FrameDataset, episode_ids: Sequence[int], composite: Composite, count: int
+) -> NDArray[np.uint8]:
+    """Palette indices uint8 [≤ count] that most pixels of the first episodes have, the commonest first.
+
+    Raises `LapaError` for frames that are RGB themselves.
+    """
+    if not len(dataset.info.palette):
+        raise LapaError(f"{dataset.name}: RGB frames have no palette; take --model.output tanh and --loss.kind mse.")
+    counts = sum(
+        np.bincount(dataset.composites(episode, composite).ravel(), minlength=256)
+        for episode in episode_ids[:COLOUR_EPISODES]
+    )
+    order = np.argsort(-np.asarray(counts), kind="stable")[:count]
+    return order[np.asarray(counts)[order] > 0].astype(np.uint8)
+
+
+def build_loss(config: LossConfig) -> ReconstructionLoss:
+    """The loss, with the networks that it looks through. Raises `LapaError` where a file of theirs is not fit."""
+    agent = vgg = None
+    if config.agent_weight and config.agent is not None:
+        agent = AgentDistance(load_agent(open_artefact(config.agent, "agent")), (HEIGHT, WIDTH))
+    if config.vgg_weight and config.vgg_weights is not None:
+        vgg = VggDistance(config.vgg_weights)
+    return ReconstructionLoss(config, agent, vgg)
+
+
+def _chances(pairs: PairConfig) -> Chances | None:
+    """None where all pairs are alike."""
+    if pairs.balance == "none" and not pairs.leave_out_frozen:
+        return None
+    return partial(pair_chances, balance=pairs.balance, leave_out_frozen=pairs.leave_out_frozen)
 
 
 def check_size(dataset: FrameDataset) -> None:
@@ -174,15 +255,30 @@ def check_steps(dataset: FrameDataset, *parts: list[int]) -> None:
 
 def run(config: TrainVqvaeConfig) -> Artefact:
     """Train and write the vqvae artefact."""
+    with stop_on_signal() as stop:
+        return train(config, stop)
+
+
+def check_data(config: TrainVqvaeConfig) -> tuple[FrameDataset, list[int], list[int]]:
+    """The dataset, its training and its held-out episodes. Raises `LapaError` if they are not fit to be learnt from."""
     dataset = FrameDataset.open(config.frames)
     check_size(dataset)
-    train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, dataset.name)
-    check_steps(dataset, train, held_out)
-    draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact})
-    # Ray's workers run in a directory of their own, where a relative path would lead elsewhere.
-    there = config.model_copy(update={"frames": config.frames.resolve()})
-    with stop_on_signal() as stop:
-        result = run_fit("train-vqvae", config, lambda share, device: VqvaeTask(there, share, device), draft.path, stop)
+    training, held_out = split_episodes(dataset.episode_ids, HELD_OUT, dataset.name)
+    check_steps(dataset, training, held_out)
+    return dataset, training, held_out
+
+
+def train(config: TrainVqvaeConfig, stop: StopRequest, on_validated: OnValidated | None = None) -> Artefact:
+    """Train until done or stopped; `on_validated` hears of every validation, in a training without workers alone.
+
+    Raises `StoppedError`.
+    """
+    dataset, training, held_out = check_data(config)
+    draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact, **_agent_of(config)})
+    there = _absolute(config)
+    result = run_fit(
+        "train-vqvae", config, lambda share, device: VqvaeTask(there, share, device), draft.path, stop, on_validated
+    )
     if not result.finished:
         draft.pause()
         raise StoppedError(f"stopped at update {result.update} of {result.num_updates}; add --resume to continue.")
@@ -190,7 +286,7 @@ def run(config: TrainVqvaeConfig) -> Artefact:
     return draft.finish(
         {
             "num_updates": result.num_updates,
-            "num_train_episodes": len(train),
+            "num_train_episodes": len(training),
             "num_validation_episodes": len(held_out),
             "game": dataset.info.game,
             "codebook_size": config.model.quantizer.codebook_size,
@@ -199,9 +295,24 @@ def run(config: TrainVqvaeConfig) -> Artefact:
     )
 
 
+def _agent_of(config: TrainVqvaeConfig) -> dict[str, Artefact]:
+    """The agent that the loss looks through, as a parent."""
+    loss = config.loss
+    return {"agent": open_artefact(loss.agent, "agent")} if loss.agent_weight and loss.agent is not None else {}
+
+
+def _absolute(config: TrainVqvaeConfig) -> TrainVqvaeConfig:
+    """Ray's workers run in a directory of their own, where a relative path would lead elsewhere."""
+    given = {name: getattr(config.loss, name) for name in ("agent", "vgg_weights")}
+    paths = {name: path.resolve() for name, path in given.items() if path is not None}
+    loss = config.loss.model_copy(update=paths)
+    return config.model_copy(update={"frames": config.frames.resolve(), "loss": loss})
+
+
 def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: list[int], folder: Path) -> None:
     """Write `reconstructions.png`: for the chosen held-out pairs frame t, frame t+1, its reconstruction, the error."""
-    model, palette = read_vqvae(folder / BEST, config.model), PaletteRgb(dataset.info.palette)
+    model = read_vqvae(folder / BEST, config.model)
+    palette = PaletteRgb(dataset.info.palette, config.model.colour)
     chosen = choose_pairs(
         {episode: _changed_pixels(dataset, _composites(config, dataset, episode)) for episode in held_out}
     )
@@ -209,8 +320,8 @@ def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: li
     for episode, step in chosen.values():
         pair = _composites(config, dataset, episode)[step : step + 2]
         before, after = to_rgb(pair, dataset.info.palette)
-        rgb_t, rgb_t1 = palette(torch.from_numpy(pair)).unsqueeze(1)
-        (reconstructed,) = hwc(to_8bit(model.decode(model.encode_pair(rgb_t, rgb_t1))))
+        rgb_t, rgb_t1 = palette(torch.from_numpy(pair)).expand(-1, 3, -1, -1).unsqueeze(1)
+        (reconstructed,) = hwc(to_8bit(model.decode(model.encode_pair(rgb_t, rgb_t1), rgb_t)))
         rows.append([before, after, reconstructed, error_heat(reconstructed, after)])
     write_png(folder / SAMPLES, contact_sheet(rows))
 

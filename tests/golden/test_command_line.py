@@ -79,12 +79,20 @@ def test_the_configs_of_the_repository_hold_differences_alone(path):
         assert at(written, key) != at(defaults, key), f"{path.name}: {key}: {value} is the default"
 
 
-NAMED_BY_ARTEFACT = {"frames": "record", "dqn_source": "train-dqn", "dqn_strong": "train-dqn"}
+NAMED_BY_ARTEFACT = {
+    "frames": "record",
+    "dqn_source": "train-dqn",
+    "dqn_strong": "train-dqn",
+    **dict.fromkeys(("sweep_latent_size", "sweep_quantizer", "sweep_conditioning"), "sweep"),
+}
+NOT_OPTIONS = {"space"}
+"""Keys whose contents are not options of the command itself."""
 
 
 def leaves(content: dict, prefix: str = ""):
     for key, value in content.items():
-        yield from leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
+        is_group = isinstance(value, dict) and key not in NOT_OPTIONS
+        yield from leaves(value, f"{prefix}{key}.") if is_group else [(f"{prefix}{key}", value)]
 
 
 def at(content: dict, path: str):

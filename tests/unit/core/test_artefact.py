@@ -207,9 +207,9 @@ def test_a_newer_layout_is_refused_with_the_version_that_made_it(config, name):
     if name == "manifest.json":
         draft.finish({})
     content = json.loads((config.out / name).read_text())
-    content |= {"schema_version": 2, "colour": "new in version 2", "versions": {"lapa-ray": "9.1"}}
+    content |= {"schema_version": 3, "colour": "new in version 3", "versions": {"lapa-ray": "9.1"}}
     (config.out / name).write_text(json.dumps(content))
-    with pytest.raises(LapaError, match=r"vqvae schema version 2, but this lapa_ray reads version 1; .*lapa_ray 9\.1"):
+    with pytest.raises(LapaError, match=r"vqvae schema version 3, but this lapa_ray reads version 2; .*lapa_ray 9\.1"):
         open_artefact(config.out)
 
 

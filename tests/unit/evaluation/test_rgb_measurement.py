@@ -47,7 +47,7 @@ def frames(out: Path, *, rgb: bool) -> FrameDataset:
     return FrameDataset.open(out)
 
 
-def decode(codes: Tensor) -> Tensor:
+def decode(codes: Tensor, _frame_t: Tensor) -> Tensor:
     """Pictures [B, 3, H, W] in [−1, 1] that differ by code."""
     level = codes.float().mean(dim=1) / SIZE - 0.5
     return level[:, None, None, None].expand(-1, 3, HEIGHT, WIDTH)
@@ -62,7 +62,7 @@ def measured(folder: Path, codes_of: Path, *, rgb: bool):
     dataset = frames(folder / "frames", rgb=rgb)
     sampling = Sampling(
         composite="max4", codebook_size=SIZE, horizon=3, num_rollouts=6, num_pictured_rollouts=4, num_ssim_pairs=5,
-        batch_size=4,
+        batch_size=4, palette=dataset.info.palette,
     )  # fmt: skip
     codes = CodeDataset.open(codes_of)
     measurement = Measurement(dataset, codes, Models(decode=decode, dynamics=dynamics), ([0, 1], [2]), sampling)

@@ -12,6 +12,7 @@ from lapa_ray.evaluation.rollouts import (
     CodeTrack,
     OpenLoopMeter,
     TeacherForcedMeter,
+    decoded_film,
     open_loop,
     possible_starts,
     spread,
@@ -33,7 +34,7 @@ def counting_track(actions: list[int], episode_id: int = 0) -> CodeTrack:
     return CodeTrack(episode_id, codes % SIZE, taken)
 
 
-def decode(codes: torch.Tensor) -> torch.Tensor:
+def decode(codes: torch.Tensor, _frame_t: torch.Tensor) -> torch.Tensor:
     """Grey pictures of 1×P pixels whose level is the code."""
     grey = codes.float() / 127.5 - 1
     return grey[:, None, None, :].expand(-1, 3, 1, -1)
@@ -131,3 +132,14 @@ def test_the_constant_grid_carries_no_bit_beyond_position() -> None:
     assert figures["codes_perplexity"].baselines["constant_grid"].value == pytest.approx(2)
     assert figures["codes_conditional_entropy_bits"].baselines["constant_grid"].value == 0
     assert figures["codes_used"].baselines["constant_grid"].value == 2
+
+
+def test_each_imagined_picture_is_decoded_beside_the_one_before():
+    """A decoder that adds its code to the frame that it is shown counts up."""
+    seen = torch.full((2, 3, 1, 1), 100, dtype=torch.uint8)
+
+    def add(codes: torch.Tensor, frame_t: torch.Tensor) -> torch.Tensor:
+        return frame_t + codes.float()[:, None, None] / 127.5
+
+    film = list(decoded_film(add, np.full((2, 4, 1), 5), seen))
+    assert [int(picture[0, 0, 0, 0]) for picture in film] == [105, 110, 115, 120]

@@ -7,7 +7,7 @@ import torch
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.imagination import rollout
 from lapa_ray.models.quantizer import QuantizerConfig
-from lapa_ray.models.vqvae import GRID, PairEncoder, Vqvae, VqvaeConfig
+from lapa_ray.models.vqvae import PairEncoder, Vqvae, VqvaeConfig
 from lapa_ray.models.world_model import WorldModel, WorldModelConfig
 from tests.support.pictures import grey_palette, wandering_square
 
@@ -44,7 +44,7 @@ def test_shapes_and_range(quantizer):
 
 def test_the_encoder_halves_five_times_and_the_decoder_comes_back_exactly():
     model, sizes = vqvae(), []
-    for layer in [*model.encoder, *model.decoder]:
+    for layer in [*model.encoder, *model.decoder.convolutions]:
         if isinstance(layer, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)) and layer.stride == (2, 2):
             layer.register_forward_hook(lambda _layer, _in, out: sizes.append(tuple(out.shape[2:])))
     model(*pair())
@@ -58,7 +58,7 @@ def test_the_default_has_the_channels_of_the_source():
     assert [layer.in_channels for layer in convolutions] == [6, 64, 128, 256, 512, 512]
     assert convolutions[-1].out_channels == 64
     assert model.quantizer.vq.codebook.shape == (256, 64)
-    transposed = [layer for layer in model.decoder if isinstance(layer, torch.nn.ConvTranspose2d)]
+    transposed = model.decoder.convolutions
     assert [layer.out_channels for layer in transposed] == [512, 256, 128, 64, 3]
 
 
@@ -103,8 +103,8 @@ def test_tokens_are_row_major():
     frame_t, frame_t1 = pair(1)
     grid = model.encoder(torch.cat([frame_t, frame_t1], dim=1))
     latents = model.latents(frame_t, frame_t1)
-    for row in range(GRID[0]):
-        for column in range(GRID[1]):
+    for row in range(7):
+        for column in range(5):
             assert torch.equal(latents[0, row * 5 + column], grid[0, :, row, column])
 
 

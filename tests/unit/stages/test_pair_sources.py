@@ -19,6 +19,7 @@ from lapa_ray.dataset.summary import frame_figures
 from lapa_ray.dataset.writer import FrameWriter
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.quantizer import QuantizerConfig
+from lapa_ray.models.reconstruction_loss import LossConfig
 from lapa_ray.models.vqvae import VqvaeConfig
 from lapa_ray.stages import train_vqvae
 from lapa_ray.stages.fit import LAST, FitResources, Share, TrainingConfig, Turn, run_fit
@@ -161,7 +162,7 @@ def test_rgb_frames_stream_and_train_as_well(tmp_path):
         frames=dataset.artefact.path,
         out=tmp_path / "vqvae",
         model=VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8)),
-        changed_pixel_weight=1.0,
+        loss=LossConfig(changed_pixel_weight=1.0),
         training=TrainingConfig(num_epochs=1, batch_size=2),
         resources=FitResources(num_workers=0, device="cpu"),
         wandb=WandbConfig(mode="disabled"),

@@ -1,0 +1,146 @@
+"""The sweep's page: trainings and settings → one self-contained HTML document. Everything on it comes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from markupsafe import Markup
+
+from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
+from lapa_ray.evaluation.sweep_results import Mode, Setting, SweepTrial
+from lapa_ray.evaluation.templates import page_template
+
+SHOWN = ("perplexity", "codes_used", "changed_psnr_db", "psnr_db", "ssim", "loss")
+"""Figures of the table, if there are any such, beside the objective."""
+LABELS = {
+    "perplexity": "perplexity",
+    "codes_used": "codes used",
+    "changed_psnr_db": "PSNR on changed pixels, dB",
+    "psnr_db": "PSNR, dB",
+    "ssim": "SSIM",
+    "loss": "loss",
+}
+BASELINES = {"changed_psnr_db": "copy_last_changed_psnr_db", "psnr_db": "copy_last_psnr_db", "ssim": "copy_last_ssim"}
+NUM_BINS = 5
+"""Marks of a figure's axis in parallel coordinates."""
+
+
+def render_sweep(
+    trials: Sequence[SweepTrial],
+    settings: Sequence[Setting],
+    best: Setting | None,
+    objective: str,
+    mode: Mode,
+    constraints: Sequence[str],
+    config: Mapping[str, Any],
+    made: str,
+) -> str:
+    """The page. `config`: the resolved config; `made`: when."""
+    known = set().union(*(trial.figures for trial in trials))
+    columns = [objective, *(name for name in SHOWN if name in known and name != objective)]
+    return page_template("sweep.html.j2").render(
+        trials=trials,
+        rows=[_row(setting, columns, is_best=setting is best) for setting in settings],
+        options=list(settings[0].values),
+        columns=[LABELS.get(name, name) for name in columns],
+        sentence=_sentence(settings, best, objective, mode, constraints),
+        baselines=_baselines(trials, columns),
+        scatter=_scatter(trials, settings),
+        parallel=_parallel(settings, best, objective),
+        config=config,
+        made=made,
+    )
+
+
+def name_of(setting: Setting) -> str:
+    """A setting in words."""
+    return ", ".join(f"{path} {value}" for path, value in setting.values.items()) or "the one setting"
+
+
+def _row(setting: Setting, columns: Sequence[str], *, is_best: bool) -> dict[str, Any]:
+    return {
+        "values": [str(value) for value in setting.values.values()],
+        "cells": [_cell(setting, name) for name in columns],
+        "whole": f"{setting.num_whole} of {setting.num_trials}",
+        "is_best": is_best,
+        "meets": setting.meets_constraints,
+    }
+
+
+def _cell(setting: Setting, name: str) -> str:
+    if name not in setting.means:
+        return "–"
+    deviation = setting.deviations[name]
+    return f"{setting.means[name]:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
+
+
+def _sentence(
+    settings: Sequence[Setting], best: Setting | None, objective: str, mode: Mode, constraints: Sequence[str]
+) -> str:
+    most = "highest" if mode == "max" else "lowest"
+    subject = f" of those with {' and '.join(constraints)}" if constraints else ""
+    if best is None:
+        return f"No setting of {len(settings)} has all its trainings whole and meets the constraints."
+    return (
+        f"Of {len(settings)} settings{subject}, {name_of(best)} has the {most} mean "
+        f"{LABELS.get(objective, objective)}: {best.means[objective]:.4g}."
+    )
+
+
+def _baselines(trials: Sequence[SweepTrial], columns: Sequence[str]) -> str:
+    """Copy-last on the same pairs, which every training tells alike."""
+    figures = next((trial.figures for trial in trials if trial.figures), {})
+    told = [
+        f"{LABELS[name]} {figures[BASELINES[name]]:.4g}"
+        for name in columns
+        if name in BASELINES and BASELINES[name] in figures
+    ]
+    return ", ".join(told)
+
+
+def _scatter(trials: Sequence[SweepTrial], settings: Sequence[Setting]) -> Markup | None:
+    """Perplexity against PSNR on changed pixels, a point a training, a colour a value of the first option."""
+    if not settings[0].values:
+        return None
+    option = next(iter(settings[0].values))
+    groups = []
+    for value in dict.fromkeys(str(setting.values[option]) for setting in settings):
+        chosen = [
+            trial.figures
+            for trial in trials
+            if str(trial.setting[option]) == value and {"changed_psnr_db", "perplexity"} <= set(trial.figures)
+        ]
+        if chosen:
+            x, y = ([figures[name] for figures in chosen] for name in ("changed_psnr_db", "perplexity"))
+            groups.append((f"{option.rpartition('.')[2]} {value}", x, y))
+    if not groups:
+        return None
+    return Markup(
+        scatter_chart(
+            groups,
+            title="Perplexity against PSNR on changed pixels, by training",
+            x_label="PSNR on changed pixels, dB",
+            y_label="perplexity",
+        )
+    )
+
+
+def _parallel(settings: Sequence[Setting], best: Setting | None, objective: str) -> Markup | None:
+    """The options and the objective as upright axes, a line a setting."""
+    told = [setting for setting in settings if objective in setting.means]
+    if len(told) < 2:
+        return None
+    axes, columns = [], []
+    for option in told[0].values:
+        values = list(dict.fromkeys(str(setting.values[option]) for setting in told))
+        axes.append((option.rpartition(".")[2], values))
+        columns.append([values.index(str(setting.values[option])) for setting in told])
+    figures = np.array([setting.means[objective] for setting in told])
+    marks = np.linspace(figures.min(), figures.max(), NUM_BINS)
+    axes.append((LABELS.get(objective, objective), [f"{mark:.3g}" for mark in marks]))
+    columns.append([int(np.abs(marks - figure).argmin()) for figure in figures])
+    strong = next((number for number, setting in enumerate(told) if setting is best), None)
+    rows = [list(row) for row in zip(*columns, strict=True)]
+    return Markup(parallel_chart(axes, rows, strong, title="Settings and what they came to"))

@@ -1,0 +1,92 @@
+"""A sweep's results: one row a training, the best setting among those that meet the constraints, in figures.
+
+A setting's figure is the mean over its seeds; a setting with a failed or early ended training is shown, and not chosen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from operator import ge, gt, le, lt
+from typing import Any, Literal
+
+import numpy as np
+
+from lapa_ray.core.errors import LapaError
+
+Mode = Literal["max", "min"]
+State = Literal["whole", "ended early", "failed"]
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {">=": ge, "<=": le, ">": gt, "<": lt}
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What a figure has to be: `changed_psnr_db >= 17`."""
+
+    figure: str
+    comparison: str
+    bound: float
+
+    @classmethod
+    def parse(cls, text: str) -> Constraint:
+        """Raises `LapaError` if `text` is none."""
+        found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)\s*", text)
+        if found is None:
+            raise LapaError(f"--constraints {text!r}: should read like 'changed_psnr_db >= 17'.")
+        return cls(found[1], found[2], float(found[3]))
+
+    def holds(self, figures: Mapping[str, float]) -> bool:
+        """Whether `figures` has it, and meets it."""
+        return self.figure in figures and _COMPARISONS[self.comparison](figures[self.figure], self.bound)
+
+
+@dataclass(frozen=True)
+class SweepTrial:
+    """One training: which setting, which seed, how it ended, and its validation figures (the last, if any)."""
+
+    name: str
+    setting: Mapping[str, Any]
+    seed: int
+    state: State
+    figures: Mapping[str, float]
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the trainings of one setting came to: means over seeds, and their standard deviations (None of one)."""
+
+    values: Mapping[str, Any]
+    means: Mapping[str, float]
+    deviations: Mapping[str, float | None]
+    num_whole: int
+    num_trials: int
+    meets_constraints: bool
+
+
+def settings_of(trials: Sequence[SweepTrial], constraints: Sequence[Constraint]) -> list[Setting]:
+    """One for each setting, in the order of the trials."""
+    found: dict[str, list[SweepTrial]] = {}
+    for trial in trials:
+        found.setdefault(repr(dict(trial.setting)), []).append(trial)
+    return [_setting(group, constraints) for group in found.values()]
+
+
+def _setting(trials: Sequence[SweepTrial], constraints: Sequence[Constraint]) -> Setting:
+    told = [trial.figures for trial in trials if trial.figures]
+    names = sorted(set.intersection(*map(set, told))) if told else []
+    means = {name: float(np.mean([figures[name] for figures in told])) for name in names}
+    deviations = {
+        name: float(np.std([figures[name] for figures in told], ddof=1)) if len(told) > 1 else None for name in names
+    }
+    num_whole = sum(trial.state == "whole" for trial in trials)
+    meets = all(constraint.holds(means) for constraint in constraints)
+    return Setting(trials[0].setting, means, deviations, num_whole, len(trials), meets)
+
+
+def best_of(settings: Sequence[Setting], objective: str, mode: Mode) -> Setting | None:
+    """The best of those whose trainings are all whole and that meet the constraints; None if there is none."""
+    whole = [setting for setting in settings if setting.num_whole == setting.num_trials and setting.meets_constraints]
+    sign = 1 if mode == "max" else -1
+    return max(whole, key=lambda setting: sign * setting.means[objective], default=None)

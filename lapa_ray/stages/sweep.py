@@ -1,0 +1,369 @@
+"""`sweep`: frames → sweep. Trains the VQ-VAE by every setting of a space, over seeds, as Ray Tune trials, and compares.
+
+The trials are what `train-vqvae` would make, each an artefact of its own. ASHA (Li et al. 2020) ends those early that
+promise little. The best setting that meets the constraints is written as a file for `train-vqvae --config`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml  # type: ignore[import-untyped]
+from pydantic import Field, PositiveInt, ValidationError
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler
+from rich.console import Console
+from rich.table import Table
+
+from lapa_ray.actors.cluster import num_gpus, ray_session
+from lapa_ray.core.artefact import MANIFEST, METRICS, Artefact, Draft, open_artefact
+from lapa_ray.core.config import NOT_IDENTITY, Config, RayConfig, StageConfig
+from lapa_ray.core.errors import LapaError, StoppedError
+from lapa_ray.core.files import replacing, write_json, write_text
+from lapa_ray.core.metric_log import read_metrics, resolve_wandb_mode
+from lapa_ray.core.progress import Progress
+from lapa_ray.core.stop import StopRequest, stop_on_signal
+from lapa_ray.evaluation.sweep_page import render_sweep
+from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepTrial, best_of, settings_of
+from lapa_ray.stages.fit import Figures
+from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, VqvaeTraining, check_data, train
+from lapa_ray.stages.trials import ENDED_EARLY, TrialResources, TrialRun, run_trials
+
+HTML, TABLE, FIGURES, BEST_CONFIG, TRIALS = "sweep.html", "trials.parquet", "figures.json", "best.yaml", "trials"
+LARGEST_SEED = 2**31 - 1
+
+
+class SweepResources(TrialResources):
+    """How the trials run; none of it changes what they learn but for the order of additions."""
+
+    cpus_per_trial: float = Field(1.0, gt=0)
+    """CPU cores that Ray reserves for a trial."""
+    gpus_per_trial: float | None = Field(None, ge=0)
+    """GPUs, or parts of one, that Ray reserves for a trial; if not given, one where the cluster has any."""
+
+
+class AshaConfig(Config):
+    """Early ends, by asynchronous successive halving over validations."""
+
+    enabled: bool = True
+    """End trials early."""
+    grace_validations: PositiveInt = 2
+    """Number of validations that every trial is allowed."""
+    reduction_factor: float = Field(3.0, gt=1)
+    """Of so many trials one goes on, at each rung; rungs lie so many times as many validations apart."""
+
+
+class SweepConfig(StageConfig):
+    """Sweeps the VQ-VAE's settings over seeds."""
+
+    frames: Path
+    """Frames artefact to learn from."""
+    space: dict[str, list[Any]] = Field(default_factory=dict)
+    """Options of train, as dotted paths, to lists of values; every combination is a setting."""
+    num_seeds: PositiveInt = 3
+    """Seeds of each setting: seed, seed + 1, and so on."""
+    objective: str = "perplexity"
+    """Validation figure that the best setting has most (or least) of."""
+    mode: Mode = "max"
+    """Whether more of it is better, or less."""
+    constraints: tuple[str, ...] = ()
+    """What the best setting's figures have to be, such as 'changed_psnr_db >= 17'."""
+    accept_failed: Annotated[bool, NOT_IDENTITY] = False
+    """Finish though trials failed, and with --resume do not try them again; they are shown, and never chosen."""
+    asha: AshaConfig = AshaConfig()
+    """Early ends."""
+    train: VqvaeTraining = VqvaeTraining()
+    """What every trial does."""
+    resources: SweepResources = SweepResources()
+    """How the trials run."""
+    ray: RayConfig = RayConfig()
+    """A local Ray; unused when RAY_ADDRESS names a cluster."""
+
+
+CONFIG = SweepConfig
+
+
+def run(config: SweepConfig) -> Artefact:
+    """Train, compare and write the sweep artefact; each trial is a vqvae artefact inside it."""
+    constraints = [Constraint.parse(text) for text in config.constraints]
+    planned = plan(config)
+    dataset = check_data(next(iter(planned.values()))[1])[0]
+    draft = Draft.begin(config, "sweep", {"frames": dataset.artefact})
+    with ray_session(config.ray), stop_on_signal() as stop:
+        failures = _train(config, planned, draft, stop)
+    trials = [_trial(name, setting, trial, failures) for name, (setting, trial) in planned.items()]
+    _check_any(trials, config)
+    settings = settings_of(trials, constraints)
+    best = best_of(settings, config.objective, config.mode)
+    _write(config, draft, trials, settings, best)
+    if failures and not config.accept_failed:
+        draft.pause()
+        raise _failed(failures, draft.path)
+    artefact = draft.finish(_manifest_figures(trials, settings, best, config))
+    _print(config, settings, best, draft.path)
+    return artefact
+
+
+def plan(config: SweepConfig) -> dict[str, tuple[Mapping[str, Any], TrainVqvaeConfig]]:
+    """Name of each trial to its setting and its config, seed by seed, so that what is there at any time is balanced.
+
+    Raises `LapaError` for a setting that there cannot be.
+    """
+    if config.seed + config.num_seeds - 1 > LARGEST_SEED:
+        raise LapaError(f"--num_seeds {config.num_seeds}: seeds beyond {LARGEST_SEED}; give a lower --seed.")
+    if empty := [path for path, values in config.space.items() if not values]:
+        raise LapaError(f"--space {empty[0]}: names no values; give a list.")
+    settings = [dict(zip(config.space, values, strict=True)) for values in itertools.product(*config.space.values())]
+    planned: dict[str, tuple[Mapping[str, Any], TrainVqvaeConfig]] = {}
+    for seed in range(config.seed, config.seed + config.num_seeds):
+        for number, setting in enumerate(settings):
+            name = f"{number:02d}_{slug(setting)}_seed_{seed}"
+            planned[name] = setting, _trial_config(config, name, setting, seed)
+    return planned
+
+
+def slug(setting: Mapping[str, Any]) -> str:
+    """A setting as part of a folder's name."""
+    text = "_".join(f"{path.rpartition('.')[2]}_{value}" for path, value in setting.items()) or "default"
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:80].strip("-")
+
+
+def _trial_config(config: SweepConfig, name: str, setting: Mapping[str, Any], seed: int) -> TrainVqvaeConfig:
+    fields: dict[str, Any] = config.train.model_dump()
+    for path, value in setting.items():
+        _set(fields, path, value)
+    fields["resources"]["num_workers"] = 0  # a trial is one process: a trainer inside each would wait for the others
+    wandb = config.wandb.model_copy(update={"name": f"{config.wandb.name or config.out.name}-{name}"})
+    out = config.out.resolve() / TRIALS / name
+    try:
+        return TrainVqvaeConfig(
+            **fields, out=out, frames=config.frames.resolve(), seed=seed, wandb=wandb, ray=config.ray
+        )
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        told = first["msg"].removeprefix("Value error, ")
+        raise LapaError(f"--space {dict(setting)}: {where + ': ' if where else ''}{told}") from error
+
+
+def _set(fields: dict[str, Any], path: str, value: Any) -> None:
+    *parents, last = path.split(".")
+    place: Any = fields
+    for name in parents:
+        place = place.get(name) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or last not in place:
+        raise LapaError(f"--space {path}: there is no such option of train-vqvae; name one by its dotted path.")
+    place[last] = value
+
+
+def _train(
+    config: SweepConfig,
+    planned: Mapping[str, tuple[Mapping[str, Any], TrainVqvaeConfig]],
+    draft: Draft,
+    stop: StopRequest,
+) -> dict[str, str]:
+    """Run what is left; name to reason of those that failed."""
+    mode = resolve_wandb_mode(config.wandb)  # here, where it can be said
+    configs = {
+        name: trial.model_copy(update={"wandb": trial.wandb.model_copy(update={"mode": mode})})
+        for name, (_, trial) in planned.items()
+    }
+    gpus = config.resources.gpus_per_trial
+    reserved = num_gpus(config.train.resources.device) if gpus is None else gpus
+    bundle = {"CPU": config.resources.cpus_per_trial} | ({"GPU": reserved} if reserved else {})
+    work = Sweeping(config.objective)
+    trials = TrialRun(configs, draft.path.resolve(), config.resources, [bundle], work, _scheduler(config))
+    if config.accept_failed and (known := _known_failures(draft.path)) and set(trials.left) <= set(known):
+        return {name: known[name] for name in trials.left}
+    with Progress("sweep", len(planned), "trainings", initial=len(planned) - len(trials.left)) as progress:
+        failures = run_trials(trials, stop, lambda: progress.advance_to(len(planned) - len(trials.left)))
+    if stop and failures:
+        draft.pause()
+        raise StoppedError(
+            f"stopped with {len(planned) - len(failures)} of {len(planned)} trainings finished, the others keep their "
+            "checkpoints; give the same command with --resume to continue."
+        )
+    return failures
+
+
+class Sweeping:
+    """A trial's work: the training that `train-vqvae` would do, whose validations Tune hears of."""
+
+    def __init__(self, objective: str) -> None:
+        self._objective, self._count = objective, 0
+
+    def __call__(self, config: TrainVqvaeConfig, stop: StopRequest) -> None:
+        """Train until done, stopped, or ended by the scheduler."""
+        rows = read_metrics(config.out / METRICS)  # of before a retry
+        self._count = sum("val_loss" in row for row in rows)
+        train(config, stop, self._report)
+
+    def _report(self, _update: int, figures: Figures) -> None:
+        if self._objective not in figures:
+            raise LapaError(
+                f"--objective {self._objective}: no validation figure; there are {', '.join(sorted(figures))}."
+            )
+        self._count += 1
+        tune.report({"validations": self._count, "objective": figures[self._objective]})
+
+
+def _scheduler(config: SweepConfig) -> ASHAScheduler | None:
+    if not config.asha.enabled:
+        return None
+    most = -(-config.train.training.num_epochs // config.train.training.validation_period_epochs) + 1
+    return ASHAScheduler(
+        time_attr="validations",
+        metric="objective",
+        mode=config.mode,
+        max_t=max(most, config.asha.grace_validations),
+        grace_period=config.asha.grace_validations,
+        reduction_factor=config.asha.reduction_factor,
+        stop_last_trials=False,
+    )
+
+
+def _trial(name: str, setting: Mapping[str, Any], config: TrainVqvaeConfig, failures: Mapping[str, str]) -> SweepTrial:
+    """The training with what its folder tells of it."""
+    rows = [row for row in read_metrics(config.out / METRICS) if "val_loss" in row]
+    last = {key.removeprefix("val_"): float(v) for key, v in rows[-1].items() if key.startswith("val_")} if rows else {}
+    state: Literal["whole", "ended early", "failed"] = "failed"
+    if (config.out / MANIFEST).exists():
+        told = open_artefact(config.out, "vqvae").manifest.figures
+        last = {key.removeprefix("val_"): float(v or 0) for key, v in told.items() if key.startswith("val_")}
+        state = "whole"
+    elif (config.out / ENDED_EARLY).exists():
+        state = "ended early"
+    return SweepTrial(name, setting, config.seed, state, last, failures.get(name, ""))
+
+
+def _check_any(trials: Sequence[SweepTrial], config: SweepConfig) -> None:
+    if all(trial.state == "failed" for trial in trials):
+        raise LapaError(
+            f"every training failed, {trials[0].name} because: {trials[0].failure}\n"
+            "Try one alone with train-vqvae, then add --resume."
+        )
+    known = next(trial.figures for trial in trials if trial.figures)
+    for figure in (config.objective, *(Constraint.parse(text).figure for text in config.constraints)):
+        if figure not in known:
+            raise LapaError(f"{figure}: no validation figure; there are {', '.join(sorted(known))}.")
+
+
+def _failed(failures: Mapping[str, str], folder: Path) -> LapaError:
+    name, reason = next(iter(failures.items()))
+    return LapaError(
+        f"{len(failures)} of the trainings failed, {name} because: {reason}\n"
+        f"The others are shown in {folder / HTML}. Add --resume to try again, and --accept_failed to leave it at that."
+    )
+
+
+def _known_failures(folder: Path) -> dict[str, str]:
+    """Name to reason of the trials that failed when `folder` was written, if it was."""
+    if not (folder / TABLE).exists():
+        return {}
+    rows = pq.read_table(folder / TABLE, columns=["trial", "failure"]).to_pylist()
+    return {row["trial"]: row["failure"] for row in rows if row["failure"]}
+
+
+def _write(
+    config: SweepConfig,
+    draft: Draft,
+    trials: Sequence[SweepTrial],
+    settings: Sequence[Setting],
+    best: Setting | None,
+) -> None:
+    _write_table(draft.path / TABLE, trials, list(config.space))
+    best_path = draft.path / BEST_CONFIG
+    best_path.unlink(missing_ok=True)
+    if best is not None:
+        write_text(best_path, best_yaml(config, best))
+    figures = {"settings": [_told(setting) for setting in settings], "best": None if best is None else _told(best)}
+    write_json(draft.path / FIGURES, figures)
+    made = f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"
+    page = render_sweep(
+        trials, settings, best, config.objective, config.mode, config.constraints, draft.run.config, made
+    )
+    write_text(draft.path / HTML, page)
+
+
+def best_yaml(config: SweepConfig, best: Setting) -> str:
+    """What `train-vqvae --config` takes: what of the best setting differs from the defaults."""
+    fields: dict[str, Any] = config.train.model_dump(mode="json")
+    for path, value in best.values.items():
+        _set(fields, path, value)
+    differs = _difference(fields, VqvaeTraining().model_dump(mode="json"))
+    return "# The best setting of a sweep, as `lapa-ray train-vqvae --config` takes it.\n" + yaml.safe_dump(
+        differs, sort_keys=False
+    )
+
+
+def _difference(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        default = defaults.get(name)
+        if isinstance(value, dict) and isinstance(default, dict):
+            if inner := _difference(value, default):
+                found[name] = inner
+        elif value != default:
+            found[name] = value
+    return found
+
+
+def _told(setting: Setting) -> dict[str, Any]:
+    return {
+        "setting": dict(setting.values),
+        "means": dict(setting.means),
+        "deviations": dict(setting.deviations),
+        "num_whole": setting.num_whole,
+        "num_trials": setting.num_trials,
+        "meets_constraints": setting.meets_constraints,
+    }
+
+
+def _write_table(path: Path, trials: Sequence[SweepTrial], options: Sequence[str]) -> None:
+    """One row a training: name, each swept option (as JSON-like text), seed, state, failure, each figure."""
+    names = sorted({name for trial in trials for name in trial.figures})
+    columns: dict[str, pa.Array] = {
+        "trial": pa.array([trial.name for trial in trials], pa.string()),
+        **{option: pa.array([str(trial.setting[option]) for trial in trials], pa.string()) for option in options},
+        "seed": pa.array([trial.seed for trial in trials], pa.int64()),
+        "state": pa.array([trial.state for trial in trials], pa.string()),
+        "failure": pa.array([trial.failure for trial in trials], pa.string()),
+        **{name: pa.array([trial.figures.get(name) for trial in trials], pa.float64()) for name in names},
+    }
+    with replacing(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def _manifest_figures(
+    trials: Sequence[SweepTrial], settings: Sequence[Setting], best: Setting | None, config: SweepConfig
+) -> dict[str, float | int | str | None]:
+    states = [trial.state for trial in trials]
+    return {
+        "num_settings": len(settings),
+        "num_trials": len(trials),
+        "num_ended_early": states.count("ended early"),
+        "num_failed": states.count("failed"),
+        "best": None if best is None else slug(best.values),
+        f"best_{config.objective}": None if best is None else best.means[config.objective],
+    }
+
+
+def _print(config: SweepConfig, settings: Sequence[Setting], best: Setting | None, folder: Path) -> None:
+    shown = [config.objective, *(Constraint.parse(text).figure for text in config.constraints)]
+    table = Table("setting", *shown, "trainings")
+    for setting in settings:
+        cells = [f"{setting.means[name]:.4g}" if name in setting.means else "–" for name in shown]
+        table.add_row(slug(setting.values), *cells, f"{setting.num_whole} of {setting.num_trials} whole")
+    Console().print(table)
+    if best is None:
+        print("No setting has all its trainings whole and meets the constraints.")
+    else:
+        print(f"Best: {slug(best.values)}; train with it:\nlapa-ray train-vqvae --config {folder / BEST_CONFIG}")
+    print(f"All of it: {(folder / HTML).resolve()}", flush=True)

@@ -1,0 +1,64 @@
+"""What a sweep makes of its trainings: constraints, means over seeds, and which setting is chosen."""
+
+import pytest
+
+from lapa_ray.core.errors import LapaError
+from lapa_ray.evaluation.sweep_page import render_sweep
+from lapa_ray.evaluation.sweep_results import Constraint, SweepTrial, best_of, settings_of
+
+
+def trial(size: int, seed: int, perplexity: float, psnr: float = 20.0, state="whole") -> SweepTrial:
+    figures = {"perplexity": perplexity, "changed_psnr_db": psnr} if state != "failed" else {}
+    name, failure = f"{size}_{seed}", "its process died" if state == "failed" else ""
+    return SweepTrial(name, {"model.code_dim": size}, seed, state, figures, failure)
+
+
+TRIALS = [
+    *(trial(512, 0, 30), trial(512, 1, 50)),
+    *(trial(64, 0, 90, psnr=9), trial(64, 1, 110, psnr=11)),
+    *(trial(32, 0, 70), trial(32, 1, 60)),
+    *(trial(16, 0, 200), trial(16, 1, 300, state="ended early")),
+    *(trial(8, 0, 400), trial(8, 1, 0, state="failed")),
+]
+
+
+def test_means_and_deviations_are_over_seeds():
+    setting = settings_of(TRIALS, [])[0]
+    assert (setting.means["perplexity"], setting.num_whole, setting.num_trials) == (40, 2, 2)
+    assert setting.deviations["perplexity"] == pytest.approx(200**0.5)
+    assert settings_of([trial(512, 0, 30)], [])[0].deviations["perplexity"] is None
+
+
+@pytest.mark.parametrize(
+    ("constraints", "mode", "expected"),
+    [
+        ((), "max", 64),
+        (("changed_psnr_db >= 15",), "max", 32),
+        ((), "min", 512),
+        (("changed_psnr_db > 99",), "max", None),
+    ],
+)
+def test_the_best_is_whole_and_meets_the_constraints(constraints, mode, expected):
+    settings = settings_of(TRIALS, [Constraint.parse(text) for text in constraints])
+    best = best_of(settings, "perplexity", mode)
+    assert (best and best.values["model.code_dim"]) == expected
+
+
+@pytest.mark.parametrize("text", ["psnr", "psnr_db => 3", "psnr_db >= three", ">= 3", ""])
+def test_what_is_no_constraint_is_refused(text):
+    with pytest.raises(LapaError, match="should read like 'changed_psnr_db >= 17'"):
+        Constraint.parse(text)
+
+
+def test_the_page_shows_every_training_and_the_choice():
+    constraints = ("changed_psnr_db >= 15",)
+    settings = settings_of(TRIALS, [Constraint.parse(text) for text in constraints])
+    best = best_of(settings, "perplexity", "max")
+    html = render_sweep(TRIALS, settings, best, "perplexity", "max", constraints, {}, "today")
+    assert all(f"<code>{each.name}</code>" in html for each in TRIALS)
+    assert "Of 5 settings of those with changed_psnr_db &gt;= 15, model.code_dim 32 has the highest mean" in html
+    assert html.count("<b>best</b>") == 1
+    assert html.count("misses a constraint") == 1
+    assert html.count("<svg") == 2
+    none = render_sweep(TRIALS, settings, None, "perplexity", "max", constraints, {}, "today")
+    assert "No setting of 5 has all its trainings whole and meets the constraints." in none

@@ -1,0 +1,178 @@
+"""Each variant of the VQ-VAE: shapes, gradients, the same after saving, and one batch learnt by heart."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from lapa_ray.models.colour import PaletteRgb
+from lapa_ray.models.convolutions import LADDER
+from lapa_ray.models.quantizer import QuantizerConfig
+from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss
+from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
+from tests.support.pictures import grey_palette, wandering_square
+
+EMA = {"kind": "ema", "cosine": True, "codebook_dim": 3, "kmeans_init": True, "revive_below": 0.5}
+VARIANTS = {
+    "source": {},
+    "channels": {"channels": (3, 5, 7, 9, 11)},
+    "wide codes": {"code_dim": 32},
+    "grid 4x3": {"grid": "4x3"},
+    "grid 2x2": {"grid": "2x2"},
+    "grid 1x1": {"grid": "1x1"},
+    "half size": {"shrink": 2},
+    "quarter size": {"shrink": 4},
+    "grey": {"colour": "grey"},
+    "sigmoid": {"output": "sigmoid"},
+    "palette": {"output": "palette", "num_colours": 8},
+    "concat": {"conditioning": "concat"},
+    "film": {"conditioning": "film"},
+    "cross-attention": {"conditioning": "cross_attention"},
+    "ema": {"quantizer": EMA},
+    "revival now and then": {"quantizer": EMA | {"revive_period_updates": 3}},
+    "diversity": {"quantizer": {"diversity": 0.01}},
+    "rotation": {"quantizer": {"rotation_trick": True}},
+    "simvq": {"quantizer": {"kind": "simvq"}},
+    "simvq with rotation": {"quantizer": {"kind": "simvq", "rotation_trick": True}},
+    "fsq": {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4)}},
+}
+EACH = pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
+
+
+def config_of(fields: dict) -> VqvaeConfig:
+    quantizer = {"codebook_size": 16} | fields.get("quantizer", {})
+    return VqvaeConfig.model_validate({"width": 4, "code_dim": 8} | fields | {"quantizer": quantizer})
+
+
+def pictures(model: Vqvae, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
+    palette = PaletteRgb(grey_palette(), model.config.colour)
+    shown = palette(torch.from_numpy(wandering_square(count + 1))).expand(-1, 3, -1, -1)
+    return shown[:-1], shown[1:]
+
+
+def built(fields: dict) -> Vqvae:
+    torch.manual_seed(0)
+    model = Vqvae(config_of(fields))
+    if model.config.output == "palette":
+        colours = pictures(model)[1].permute(0, 2, 3, 1).reshape(-1, 3).unique(dim=0)
+        assert len(colours) < 8, "one class is to have no colour"
+        model.set_colours(colours)
+    return model
+
+
+@EACH
+def test_shapes_range_and_the_way_back(fields):
+    model = built(fields)
+    frame_t, frame_t1 = pictures(model)
+    output = model(frame_t, frame_t1)
+    rows, columns = model.config.grid_size
+    assert output.reconstruction.shape == (4, 3, 210, 160)
+    assert output.reconstruction.abs().max() <= 1
+    assert output.codes.shape == (4, rows * columns)
+    assert output.codes.min() >= 0
+    assert output.codes.max() < 16
+    assert output.quantizer_loss.shape == ()
+    output = model.eval()(frame_t, frame_t1)
+    torch.testing.assert_close(model.decode(output.codes, frame_t), output.reconstruction, atol=1e-4, rtol=0)
+
+
+def loss_of(model: Vqvae, frame_t: torch.Tensor, frame_t1: torch.Tensor) -> torch.Tensor:
+    kind = "cross_entropy" if model.config.output == "palette" else "mse"
+    criterion = ReconstructionLoss(LossConfig(kind=kind, changed_pixel_weight=20))
+    output = model(frame_t, frame_t1)
+    parts = criterion(model, output, frame_t, frame_t1, (frame_t != frame_t1).any(dim=1))
+    return sum(parts.values()) + output.quantizer_loss
+
+
+@EACH
+def test_every_weight_gets_a_gradient(fields):
+    model = built(fields)
+    if isinstance(fields.get("conditioning"), str):  # film begins as the identity, which hides what is before it
+        torch.nn.init.normal_(next(model.conditioning.parameters()))
+        for layer in getattr(model.conditioning, "affine", ()):
+            torch.nn.init.normal_(layer.weight)
+    loss_of(model, *pictures(model)).backward()
+    without = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert without == []
+
+
+@EACH
+def test_a_batch_is_learnt_by_heart(fields):
+    model = built(fields)
+    frame_t, frame_t1 = pictures(model, count=2)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
+    losses = []
+    for _ in range(60):
+        loss = loss_of(model, frame_t, frame_t1)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert min(losses) < 0.65 * losses[0]
+
+
+@EACH
+def test_the_same_after_saving(fields):
+    model = built(fields)
+    frames = pictures(model)
+    model(*frames)
+    other = Vqvae(model.config)
+    other.load_state_dict(copy.deepcopy(model.state_dict()))
+    one, two = (of.eval()(*frames) for of in (model, other))
+    assert torch.equal(one.codes, two.codes)
+    assert torch.equal(one.reconstruction, two.reconstruction)
+
+
+def test_the_ladder_is_what_the_convolutions_lead_through():
+    picture = torch.zeros(1, 1, *LADDER[0])
+    for size in LADDER[1:]:
+        picture = torch.nn.functional.conv2d(picture, torch.zeros(1, 1, 3, 3), stride=2, padding=1)
+        assert tuple(picture.shape[2:]) == size
+
+
+def test_a_conditioned_decoder_sees_frame_t_and_says_so_where_it_is_missing():
+    model = built({"conditioning": "concat"}).eval()
+    codes, (frame_t, frame_t1) = torch.zeros(4, 35, dtype=torch.int64), pictures(model)
+    assert not torch.equal(model.decode(codes, frame_t), model.decode(codes, -frame_t1))
+    with pytest.raises(ValueError, match="conditioning concat: the decoder needs frame t beside the codes"):
+        model.decode(codes)
+    plain = built({}).eval()
+    assert torch.equal(plain.decode(codes, frame_t), plain.decode(codes))
+
+
+def test_classes_are_the_nearest_colours():
+    model = built({"output": "palette", "num_colours": 8})
+    frames = pictures(model)[1]
+    shown = model.colours[model.classes(frames)].permute(0, 3, 1, 2)
+    assert torch.equal(shown, frames)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"channels": (1, 2)}, "channels: this grid and shrink take 5 convolutions; got 2"),
+        ({"quantizer": {"kind": "fsq"}}, r"fsq_levels: their product should be codebook_size \(16\); got 256"),
+        ({"quantizer": {"kind": "simvq", "kmeans_init": True}}, "kmeans_init: has no meaning with kind simvq"),
+        (
+            {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4), "rotation_trick": True}},
+            "rotation_trick: has no meaning",
+        ),
+        ({"quantizer": {"cosine": True}}, "cosine: needs kind ema"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(fields, told):
+    with pytest.raises(ValidationError, match=told):
+        config_of(fields)
+
+
+def test_dead_codes_are_looked_for_as_often_as_asked():
+    revival = QuantizerConfig(codebook_size=16, **(EMA | {"revive_below": 1e9, "revive_period_updates": 3}))
+    model = built({"quantizer": revival.model_dump()})
+    frames, revived = pictures(model), []
+    for _ in range(6):
+        model(*frames)
+        revived.append(bool((model.quantizer.vq._codebook.cluster_size >= 1e9).all()))
+    assert revived == [True, False, False, True, False, False]

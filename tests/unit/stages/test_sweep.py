@@ -1,0 +1,49 @@
+"""The plan of a sweep: every combination over seeds, what there cannot be refused by name, and the best as a file."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lapa_ray.core.errors import LapaError
+from lapa_ray.evaluation.sweep_results import Setting
+from lapa_ray.stages.sweep import SweepConfig, best_yaml, plan
+
+SPACE = {"model.code_dim": [8, 16], "model.quantizer": [{"kind": "simvq"}, {"kind": "ema", "cosine": True}]}
+
+
+def config(**fields) -> SweepConfig:
+    return SweepConfig.model_validate({"out": "sweep", "frames": "frames", "num_seeds": 2} | fields)
+
+
+def test_every_combination_is_trained_with_every_seed():
+    planned = plan(config(space=SPACE, seed=5))
+    assert len(planned) == 8
+    told = [(c.model.code_dim, c.model.quantizer.kind, c.seed) for _, c in planned.values()]
+    assert len(set(told)) == 8
+    assert [seed for _, _, seed in told] == [5] * 4 + [6] * 4, "seed by seed"
+    for name, (_, trial) in planned.items():
+        assert trial.out == Path("sweep").resolve() / "trials" / name
+        assert trial.resources.num_workers == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"space": {"model.code_dmi": [1]}}, "--space model.code_dmi: there is no such option of train-vqvae"),
+        ({"space": {"width.model": [1]}}, "--space width.model: there is no such option"),
+        ({"space": {"model.width": []}}, "--space model.width: names no values; give a list"),
+        ({"space": {"model.width": [0]}}, r"--space \{'model.width': 0\}: model.width: Input should be greater"),
+        ({"space": {"model.output": ["palette"]}}, "loss.kind: cross_entropy and model.output palette go together"),
+        ({"seed": 2**31 - 1}, "--num_seeds 2: seeds beyond 2147483647"),
+    ],
+)
+def test_what_there_cannot_be_is_refused_by_name(fields, told):
+    with pytest.raises(LapaError, match=told):
+        plan(config(**fields))
+
+
+def test_the_best_is_written_as_differences_from_the_defaults():
+    best = Setting({"model.quantizer": {"kind": "ema", "cosine": True}}, {}, {}, 2, 2, meets_constraints=True)
+    text = best_yaml(config(train={"model": {"width": 16}}), best)
+    assert yaml.safe_load(text) == {"model": {"width": 16, "quantizer": {"kind": "ema", "cosine": True}}}
