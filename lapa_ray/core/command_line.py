@@ -131,6 +131,8 @@ def _tidy_validation(error: ValidationError) -> str:
     first: Any = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
+    if named := re.match(r"([a-z_.]+): ", message):  # by a check of several fields at once
+        where, message = f"{where}.{named[1]}".lstrip("."), message[named.end() :]
     return f"--{where}: {message}" if where else message
 
 

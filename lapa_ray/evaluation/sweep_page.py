@@ -82,7 +82,7 @@ def _sentence(
     most = "highest" if mode == "max" else "lowest"
     subject = f" of those with {' and '.join(constraints)}" if constraints else ""
     if best is None:
-        return f"No setting of {len(settings)} has all its trainings whole and meets the constraints."
+        return f"No setting of {len(settings)} has a whole training and meets the constraints."
     return (
         f"Of {len(settings)} settings{subject}, {name_of(best)} has the {most} mean "
         f"{LABELS.get(objective, objective)}: {best.means[objective]:.4g}."

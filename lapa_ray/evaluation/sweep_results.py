@@ -1,6 +1,7 @@
 """A sweep's results: one row a training, the best setting among those that meet the constraints, in figures.
 
-A setting's figure is the mean over its seeds; a setting with a failed or early ended training is shown, and not chosen.
+A setting's figure is the mean over its whole trainings; one that has none shows the last validations of the others, and
+is not chosen.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Constraint:
     @classmethod
     def parse(cls, text: str) -> Constraint:
         """Raises `LapaError` if `text` is none."""
-        found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?[\d.]+(?:e-?\d+)?)\s*", text)
+        found = re.fullmatch(r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?\d+(?:\.\d+)?(?:e[+-]?\d+)?)\s*", text)
         if found is None:
             raise LapaError(f"--constraints {text!r}: should read like 'changed_psnr_db >= 17'.")
         return cls(found[1], found[2], float(found[3]))
@@ -55,7 +56,10 @@ class SweepTrial:
 
 @dataclass(frozen=True)
 class Setting:
-    """What the trainings of one setting came to: means over seeds, and their standard deviations (None of one)."""
+    """What the trainings of one setting came to: means over those that are whole, and their spread (None of one).
+
+    `deviations` are standard deviations. Where none is whole, over the last validations of the others.
+    """
 
     values: Mapping[str, Any]
     means: Mapping[str, float]
@@ -74,7 +78,8 @@ def settings_of(trials: Sequence[SweepTrial], constraints: Sequence[Constraint])
 
 
 def _setting(trials: Sequence[SweepTrial], constraints: Sequence[Constraint]) -> Setting:
-    told = [trial.figures for trial in trials if trial.figures]
+    whole = [trial.figures for trial in trials if trial.state == "whole"]
+    told = whole or [trial.figures for trial in trials if trial.figures]
     names = sorted(set.intersection(*map(set, told))) if told else []
     means = {name: float(np.mean([figures[name] for figures in told])) for name in names}
     deviations = {
@@ -86,7 +91,8 @@ def _setting(trials: Sequence[SweepTrial], constraints: Sequence[Constraint]) ->
 
 
 def best_of(settings: Sequence[Setting], objective: str, mode: Mode) -> Setting | None:
-    """The best of those whose trainings are all whole and that meet the constraints; None if there is none."""
-    whole = [setting for setting in settings if setting.num_whole == setting.num_trials and setting.meets_constraints]
+    """The best of those that have a whole training and meet the constraints; None if there is none."""
+    fit = [setting for setting in settings if setting.num_whole and setting.meets_constraints]
     sign = 1 if mode == "max" else -1
-    return max(whole, key=lambda setting: sign * setting.means[objective], default=None)
+    told = [setting for setting in fit if objective in setting.means]
+    return max(told, key=lambda setting: sign * setting.means[objective], default=None)

@@ -21,7 +21,7 @@ from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.q_network import QNetwork
 
 VGG_WIDTHS = (64, 64, 0, 128, 128, 0, 256, 256, 256)
-"""VGG-16 up to its tenth convolution (relu3_3); 0 is a max-pooling."""
+"""VGG-16 up to its seventh convolution (relu3_3); 0 is a max-pooling."""
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 

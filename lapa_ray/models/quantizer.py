@@ -39,7 +39,7 @@ class QuantizerConfig(Config):
     commitment: float = Field(0.25, ge=0)
     """Weight of the commitment term beside the reconstruction loss; the codebook term has weight 1."""
     ema_decay: float = Field(0.99, gt=0, lt=1)
-    """Decay of the moving averages of latents and of each code's use, an update."""
+    """Decay of the moving averages of latents and of each code's use, a batch."""
     cosine: bool = False
     """Only with kind ema: l2-normalised codes, compared by cosine similarity."""
     codebook_dim: int | None = Field(None, ge=1)
@@ -51,7 +51,7 @@ class QuantizerConfig(Config):
     revive_below: float = Field(0.0, ge=0)
     """A code whose average use falls below so many latents a batch is replaced by a random latent; 0 never."""
     revive_period_updates: PositiveInt = 1
-    """Updates between two looks for such codes."""
+    """Updates between two looks for such codes; batches where an update adds up several."""
     diversity: float = Field(0.0, ge=0)
     """Weight of the entropy of the codes' mean probability in a batch, which is to be large (Yu et al. 2023)."""
 

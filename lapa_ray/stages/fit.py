@@ -34,7 +34,7 @@ from lapa_ray.models.device import resolve_device
 LAST, BEST = Path("checkpoints", "last.pt"), Path("checkpoints", "best.pt")
 Figures = dict[str, float]
 OnValidated = Callable[[int, Figures], None]
-"""Hears the number of updates made, and the figures of the validation that followed them."""
+"""Hears the number of updates made, and the figures of the validation that followed them; not of the last one."""
 
 
 class TrainingConfig(Config):
@@ -295,11 +295,13 @@ class Fit:
             return
         self._validation_due = False
         _write(log, self.update, {f"val_{name}": value for name, value in figures.items()})
-        if figures["loss"] < self._best or not self._best_figures:
-            self._best, self._best_figures = figures["loss"], figures
+        loss = figures["loss"] if math.isfinite(figures["loss"]) else math.inf
+        if loss < self._best or not self._best_figures:
+            self._best, self._best_figures = loss, figures
             state = {"model": self._task.model.state_dict(), "update": self.update, "figures": figures}
             save_checkpoint(self._folder / BEST, state)
-        self._on_validated(self.update, figures)
+        if self.update < self.num_updates:  # whoever hears of it may end the training, which is over then
+            self._on_validated(self.update, figures)
 
     def _turn(self, number: int) -> Turn:
         """The `number`-th batch of this update; the epoch's number alone decides its order."""
@@ -338,7 +340,8 @@ class Fit:
             self._task.optimizer.load_state_dict(state["optimizer"])
             self.update, self._best, self._best_figures = state["update"], state["best"], state["best_figures"]
             self._validation_due = state["validation_due"] and self._share.rank == 0
-            self._scaler.load_state_dict(state["scaler"])
+            if state.get("scaler"):  # none of another precision
+                self._scaler.load_state_dict(state["scaler"])
         if self._share.rank == 0:
             forget_rows_after(self._folder / METRICS, self.update)
 

@@ -6,6 +6,7 @@ promise little. The best setting that meets the constraints is written as a file
 
 from __future__ import annotations
 
+import copy
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,15 @@ from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.evaluation.sweep_page import render_sweep
 from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepTrial, best_of, settings_of
 from lapa_ray.stages.fit import Figures
-from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, VqvaeTraining, check_data, train
+from lapa_ray.stages.train_vqvae import (
+    VALIDATION_FIGURES,
+    TrainVqvaeConfig,
+    VqvaeTraining,
+    absolute,
+    agent_of,
+    check_data,
+    train,
+)
 from lapa_ray.stages.trials import ENDED_EARLY, TrialResources, TrialRun, run_trials
 
 HTML, TABLE, FIGURES, BEST_CONFIG, TRIALS = "sweep.html", "trials.parquet", "figures.json", "best.yaml", "trials"
@@ -73,7 +82,7 @@ class SweepConfig(StageConfig):
     """Validation figure that the best setting has most (or least) of."""
     mode: Mode = "max"
     """Whether more of it is better, or less."""
-    constraints: tuple[str, ...] = ()
+    constraints: Annotated[tuple[str, ...], NOT_IDENTITY] = ()
     """What the best setting's figures have to be, such as 'changed_psnr_db >= 17'."""
     accept_failed: Annotated[bool, NOT_IDENTITY] = False
     """Finish though trials failed, and with --resume do not try them again; they are shown, and never chosen."""
@@ -93,13 +102,16 @@ CONFIG = SweepConfig
 def run(config: SweepConfig) -> Artefact:
     """Train, compare and write the sweep artefact; each trial is a vqvae artefact inside it."""
     constraints = [Constraint.parse(text) for text in config.constraints]
+    _check_figures(config, constraints)
     planned = plan(config)
     dataset = check_data(next(iter(planned.values()))[1])[0]
+    for _, trial in planned.values():
+        agent_of(trial)
     draft = Draft.begin(config, "sweep", {"frames": dataset.artefact})
     with ray_session(config.ray), stop_on_signal() as stop:
         failures = _train(config, planned, draft, stop)
     trials = [_trial(name, setting, trial, failures) for name, (setting, trial) in planned.items()]
-    _check_any(trials, config)
+    _check_any(trials)
     settings = settings_of(trials, constraints)
     best = best_of(settings, config.objective, config.mode)
     _write(config, draft, trials, settings, best)
@@ -109,6 +121,16 @@ def run(config: SweepConfig) -> Artefact:
     artefact = draft.finish(_manifest_figures(trials, settings, best, config))
     _print(config, settings, best, draft.path)
     return artefact
+
+
+def _check_figures(config: SweepConfig, constraints: Sequence[Constraint]) -> None:
+    """Before days of training: a figure by a wrong name would be missed at their end."""
+    asked = [("objective", config.objective), *(("constraints", constraint.figure) for constraint in constraints)]
+    for option, figure in asked:
+        if figure not in VALIDATION_FIGURES:
+            raise LapaError(
+                f"--{option} {figure}: no validation figure; there are {', '.join(sorted(VALIDATION_FIGURES))}."
+            )
 
 
 def plan(config: SweepConfig) -> dict[str, tuple[Mapping[str, Any], TrainVqvaeConfig]]:
@@ -143,9 +165,8 @@ def _trial_config(config: SweepConfig, name: str, setting: Mapping[str, Any], se
     wandb = config.wandb.model_copy(update={"name": f"{config.wandb.name or config.out.name}-{name}"})
     out = config.out.resolve() / TRIALS / name
     try:
-        return TrainVqvaeConfig(
-            **fields, out=out, frames=config.frames.resolve(), seed=seed, wandb=wandb, ray=config.ray
-        )
+        made = TrainVqvaeConfig(**fields, out=out, frames=config.frames, seed=seed, wandb=wandb, ray=config.ray)
+        return absolute(made)  # a trial runs in a directory of Tune's
     except ValidationError as error:
         first: Any = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -159,8 +180,11 @@ def _set(fields: dict[str, Any], path: str, value: Any) -> None:
     for name in parents:
         place = place.get(name) if isinstance(place, dict) else None
     if not isinstance(place, dict) or last not in place:
-        raise LapaError(f"--space {path}: there is no such option of train-vqvae; name one by its dotted path.")
-    place[last] = value
+        raise LapaError(
+            f"--space {path}: there is no such option of train-vqvae, or another path of the space takes its place; "
+            "name one by its dotted path."
+        )
+    place[last] = copy.deepcopy(value)
 
 
 def _train(
@@ -206,10 +230,6 @@ class Sweeping:
         train(config, stop, self._report)
 
     def _report(self, _update: int, figures: Figures) -> None:
-        if self._objective not in figures:
-            raise LapaError(
-                f"--objective {self._objective}: no validation figure; there are {', '.join(sorted(figures))}."
-            )
         self._count += 1
         tune.report({"validations": self._count, "objective": figures[self._objective]})
 
@@ -232,27 +252,30 @@ def _scheduler(config: SweepConfig) -> ASHAScheduler | None:
 def _trial(name: str, setting: Mapping[str, Any], config: TrainVqvaeConfig, failures: Mapping[str, str]) -> SweepTrial:
     """The training with what its folder tells of it."""
     rows = [row for row in read_metrics(config.out / METRICS) if "val_loss" in row]
-    last = {key.removeprefix("val_"): float(v) for key, v in rows[-1].items() if key.startswith("val_")} if rows else {}
+    last = _validation_figures(rows[-1]) if rows else {}
     state: Literal["whole", "ended early", "failed"] = "failed"
     if (config.out / MANIFEST).exists():
-        told = open_artefact(config.out, "vqvae").manifest.figures
-        last = {key.removeprefix("val_"): float(v or 0) for key, v in told.items() if key.startswith("val_")}
-        state = "whole"
+        last, state = _validation_figures(open_artefact(config.out, "vqvae").manifest.figures), "whole"
     elif (config.out / ENDED_EARLY).exists():
         state = "ended early"
     return SweepTrial(name, setting, config.seed, state, last, failures.get(name, ""))
 
 
-def _check_any(trials: Sequence[SweepTrial], config: SweepConfig) -> None:
+def _validation_figures(told: Mapping[str, Any]) -> dict[str, float]:
+    """Those of a row or a manifest; what was no number is null there, and is left out."""
+    return {
+        key.removeprefix("val_"): float(value)
+        for key, value in told.items()
+        if key.startswith("val_") and value is not None
+    }
+
+
+def _check_any(trials: Sequence[SweepTrial]) -> None:
     if all(trial.state == "failed" for trial in trials):
         raise LapaError(
             f"every training failed, {trials[0].name} because: {trials[0].failure}\n"
             "Try one alone with train-vqvae, then add --resume."
         )
-    known = next(trial.figures for trial in trials if trial.figures)
-    for figure in (config.objective, *(Constraint.parse(text).figure for text in config.constraints)):
-        if figure not in known:
-            raise LapaError(f"{figure}: no validation figure; there are {', '.join(sorted(known))}.")
 
 
 def _failed(failures: Mapping[str, str], folder: Path) -> LapaError:
@@ -363,7 +386,7 @@ def _print(config: SweepConfig, settings: Sequence[Setting], best: Setting | Non
         table.add_row(slug(setting.values), *cells, f"{setting.num_whole} of {setting.num_trials} whole")
     Console().print(table)
     if best is None:
-        print("No setting has all its trainings whole and meets the constraints.")
+        print("No setting has a whole training and meets the constraints.")
     else:
         print(f"Best: {slug(best.values)}; train with it:\nlapa-ray train-vqvae --config {folder / BEST_CONFIG}")
     print(f"All of it: {(folder / HTML).resolve()}", flush=True)

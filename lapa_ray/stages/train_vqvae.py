@@ -50,6 +50,10 @@ from lapa_ray.stages.pair_weights import Balance, pair_chances
 HELD_OUT = 0.1
 SAMPLES = "reconstructions.png"
 VALIDATION_BATCH = 64
+VALIDATION_FIGURES = (
+    *("loss", "psnr_db", "copy_last_psnr_db", "changed_psnr_db", "copy_last_changed_psnr_db", "ssim"),
+    *("copy_last_ssim", "perplexity", "codes_used"),
+)
 COLOUR_EPISODES = 8
 """Training episodes whose pixels are counted where colours are classes."""
 
@@ -129,6 +133,11 @@ class VqvaeTask:
             rank=share.rank,
             world_size=share.world_size,
         )
+        if config.model.num_tokens == 1 and draw.batch_size < 2:
+            raise LapaError(
+                f"--training.batch_size {config.training.batch_size}: grid 1x1 normalises over pairs, so each worker "
+                "needs two at least."
+            )
         self._train = training_pairs(dataset, train, draw, pairs.max_memory_gb, _chances(pairs))
         self._held_out: ValidationPairs | None = None
         if share.rank == 0:
@@ -274,8 +283,8 @@ def train(config: TrainVqvaeConfig, stop: StopRequest, on_validated: OnValidated
     Raises `StoppedError`.
     """
     dataset, training, held_out = check_data(config)
-    draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact, **_agent_of(config)})
-    there = _absolute(config)
+    draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact, **agent_of(config)})
+    there = absolute(config)
     result = run_fit(
         "train-vqvae", config, lambda share, device: VqvaeTask(there, share, device), draft.path, stop, on_validated
     )
@@ -295,14 +304,14 @@ def train(config: TrainVqvaeConfig, stop: StopRequest, on_validated: OnValidated
     )
 
 
-def _agent_of(config: TrainVqvaeConfig) -> dict[str, Artefact]:
+def agent_of(config: TrainVqvaeConfig) -> dict[str, Artefact]:
     """The agent that the loss looks through, as a parent."""
     loss = config.loss
     return {"agent": open_artefact(loss.agent, "agent")} if loss.agent_weight and loss.agent is not None else {}
 
 
-def _absolute(config: TrainVqvaeConfig) -> TrainVqvaeConfig:
-    """Ray's workers run in a directory of their own, where a relative path would lead elsewhere."""
+def absolute(config: TrainVqvaeConfig) -> TrainVqvaeConfig:
+    """The config with absolute paths: Ray's workers run in a directory of their own, where others lead elsewhere."""
     given = {name: getattr(config.loss, name) for name in ("agent", "vgg_weights")}
     paths = {name: path.resolve() for name, path in given.items() if path is not None}
     loss = config.loss.model_copy(update=paths)

@@ -90,7 +90,7 @@ def test_bare_flags_mean_true():
         (["--network.widths", "[1,x]"], "--network.widths: should be [INT,...]; got x."),
         (["--max_norm", "-2"], "--max_norm: should be FLOAT or null with x > 0; got -2."),
         (["--resume", "perhaps"], "--resume: should be true|false; got perhaps."),
-        (["--low", "11"], "low: should be at most high (10); got 11"),
+        (["--low", "11"], "--low: should be at most high (10); got 11"),
         (["--ray", "5"], "--ray: stands for several options; give one of them, such as --ray.num_cpus."),
         (["--ray=[1, 2]"], "--ray: stands for several options; give one of them, such as --ray.num_cpus."),
         (["--ray="], "--ray: stands for several options; give one of them, such as --ray.num_cpus."),

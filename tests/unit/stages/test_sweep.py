@@ -7,7 +7,7 @@ import yaml
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.evaluation.sweep_results import Setting
-from lapa_ray.stages.sweep import SweepConfig, best_yaml, plan
+from lapa_ray.stages.sweep import SweepConfig, best_yaml, plan, run
 
 SPACE = {"model.code_dim": [8, 16], "model.quantizer": [{"kind": "simvq"}, {"kind": "ema", "cosine": True}]}
 
@@ -30,7 +30,10 @@ def test_every_combination_is_trained_with_every_seed():
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"space": {"model.code_dmi": [1]}}, "--space model.code_dmi: there is no such option of train-vqvae"),
+        (
+            {"space": {"model.code_dmi": [1]}},
+            "--space model.code_dmi: there is no such option of train-vqvae",
+        ),
         ({"space": {"width.model": [1]}}, "--space width.model: there is no such option"),
         ({"space": {"model.width": []}}, "--space model.width: names no values; give a list"),
         ({"space": {"model.width": [0]}}, r"--space \{'model.width': 0\}: model.width: Input should be greater"),
@@ -47,3 +50,24 @@ def test_the_best_is_written_as_differences_from_the_defaults():
     best = Setting({"model.quantizer": {"kind": "ema", "cosine": True}}, {}, {}, 2, 2, meets_constraints=True)
     text = best_yaml(config(train={"model": {"width": 16}}), best)
     assert yaml.safe_load(text) == {"model": {"width": 16, "quantizer": {"kind": "ema", "cosine": True}}}
+
+
+def test_a_path_inside_another_of_the_space_is_refused_and_spoils_nothing():
+    space = {"model.quantizer": [{"kind": "ema"}], "model.quantizer.codebook_size": [8]}
+    given = config(space=space)
+    with pytest.raises(LapaError, match="or another path of the space takes its place"):
+        plan(given)
+    assert given.space == space
+
+
+@pytest.mark.parametrize("fields", [{"objective": "perplexit"}, {"constraints": ["changed_psnr >= 7"]}])
+def test_a_figure_by_a_wrong_name_is_refused_before_anything_is_trained(fields):
+    with pytest.raises(LapaError, match="no validation figure; there are changed_psnr_db, codes_used, copy_last"):
+        run(config(**fields))
+
+
+def test_paths_of_a_trial_are_absolute():
+    loss = {"agent_weight": 1.0, "agent": "runs/agent"}
+    (_, trial), *_ = plan(config(train={"loss": loss})).values()
+    assert trial.loss.agent == Path("runs/agent").resolve()
+    assert trial.frames == Path("frames").resolve()
