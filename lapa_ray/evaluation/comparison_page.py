@@ -111,7 +111,7 @@ def _words(interval: Interval) -> str:
 def _surely(uniform: Interval, prioritised: Interval) -> str:
     ends = (uniform.low, uniform.high, prioritised.low, prioritised.high)
     if any(end is None for end in ends):
-        return f"below {MIN_RUNS_FOR_INTERVAL} seeds there is no interval to say how surely."
+        return f"with fewer than {MIN_RUNS_FOR_INTERVAL} seeds to tell of it there is no interval to say how surely."
     low, high, other_low, other_high = (end for end in ends if end is not None)
     how = "are apart" if high < other_low or other_high < low else "overlap"
     return f"their 95 % intervals over seeds {how}."

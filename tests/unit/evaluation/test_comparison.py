@@ -37,7 +37,14 @@ def test_a_failed_trial_is_counted_and_part_of_no_figure():
     [
         ((1, 2, 3), (10, 20, 30), "above the 2 (1 to 3) of uniform replay; their 95 % intervals over seeds are apart."),
         ((1, 2, 30), (3, 4, 5), "below the 11 (1 to 30) of uniform replay; their 95 % intervals over seeds overlap."),
-        ((4,), (4,), "level with the 4 of uniform replay; below 3 seeds there is no interval to say how surely."),
+        (
+            (4,),
+            (4,),
+            (
+                "level with the 4 of uniform replay; "
+                "with fewer than 3 seeds to tell of it there is no interval to say how surely."
+            ),
+        ),
     ],
 )
 def test_one_sentence_tells_who_ended_higher_and_how_surely(uniform, prioritised, said):
