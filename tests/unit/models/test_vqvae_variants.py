@@ -101,6 +101,7 @@ def test_every_weight_gets_a_gradient(fields):
 
 @EACH
 def test_a_batch_is_learnt_by_heart(fields):
+    """By a difference, not a share: a term for diversity is below 0."""
     model = built(fields)
     frame_t, frame_t1 = pictures(model, count=2)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -111,7 +112,7 @@ def test_a_batch_is_learnt_by_heart(fields):
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-    assert min(losses) < 0.65 * losses[0]
+    assert min(losses) < losses[0] - 0.2
 
 
 @EACH
