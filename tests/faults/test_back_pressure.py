@@ -24,7 +24,7 @@ from tests.support.probe_loop import (
     loops,
 )
 
-NUM_STEPS = 500
+NUM_STEPS = 800
 SLOW_UPDATE_S = 0.02
 """A hundred times what the check of a batch takes."""
 SLOW_STEP_S = 0.01
@@ -74,4 +74,4 @@ def test_what_waits_is_bounded_however_slow_the_others_are(tmp_path, slow):
     assert max(references) <= NUM_WORKERS + 1
     assert max(stored) <= MOST_MB + 1, "more is kept than is under way (told in whole MiB)"
     passed = NUM_STEPS * 84 * 84 / 1e6 + loop.counters.num_updates * BATCH_MB
-    assert passed > 3 * MOST_MB, "too little passed to tell"
+    assert passed > 5 * MOST_MB, "too little passed to tell"

@@ -2,6 +2,8 @@
 
 import re
 from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import yaml
@@ -112,8 +114,19 @@ def documented_commands() -> list[str]:
 
 
 @pytest.mark.parametrize("line", documented_commands())
-def test_commands_in_the_docs_are_right(line):
+def test_commands_in_the_docs_are_right(line, tmp_path, monkeypatch):
     command, *arguments = line.split()
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tune_configs").symlink_to(ROOT / "tune_configs")
+    for path in written_before(arguments):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}", encoding="utf-8")
     if "--print_config" in arguments:
         arguments.remove("--print_config")
     parse_config(MODELS[command], cli._positional(command, arguments))
+
+
+def written_before(arguments: list[str]) -> list[Path]:
+    """Configs that another command of the docs wrote, such as a sweep's best one."""
+    configs = [Path(value) for name, value in pairwise(arguments) if name == "--config"]
+    return [path for path in configs if path.is_relative_to("runs")]
