@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import ray
@@ -22,14 +23,19 @@ from lapa_ray.replay.chunk import Chunk
 
 NUM_THREADS, NUM_ACTIONS, WARM_UP = 2, 9, 5
 NUM_HELD = 4_000
+WAYS = tuple(product((torch.float32, torch.bfloat16), (torch.contiguous_format, torch.channels_last)))
 
 
 def updates_per_s(num_updates: int) -> float:
     """Of the fastest of four ways to compute it on this machine, uint8 batches in memory."""
-    torch.set_num_threads(NUM_THREADS)
+    return max(plain_rate(*way, NUM_THREADS, num_updates) for way in WAYS)
+
+
+def plain_rate(dtype: torch.dtype, layout: torch.memory_format, num_threads: int, num_updates: int) -> float:
+    """Updates a second of a textbook's update in `dtype` (by autocast) and `layout`."""
+    torch.set_num_threads(num_threads)
     resolve_device("cpu")  # without AMX, by which bfloat16 would end this process on some machines
-    ways = product((torch.float32, torch.bfloat16), (torch.contiguous_format, torch.channels_last))
-    return max(_rate(_plain_update(dtype, layout), num_updates) for dtype, layout in ways)
+    return _rate(_plain_update(dtype, layout), num_updates)
 
 
 def _plain_update(dtype: torch.dtype, layout: torch.memory_format) -> Callable[[], None]:
@@ -74,18 +80,8 @@ def learner_overhead(num_updates: int) -> float:
 
     The replay server is a process of its own, as in training, and prioritised; nobody plays meanwhile.
     """
-    server = ReplayServerActor.options(num_cpus=0).remote(
-        ReplayConfig(capacity=NUM_HELD, min_size=BATCH_SIZE, samples_per_insert=1e6),
-        frame_stack=FRAME_STACK,
-        use_per=True,
-        batch_size=BATCH_SIZE,
-        num_updates=num_updates,
-        seed=0,
-        max_waiting_steps=NUM_HELD,
-        gamma=GAMMA,
-    )
+    server = filled_server(num_updates)
     try:
-        ray.get(server.insert.remote([_noise()]))
         source = ServerSource(server, wants_td_errors=True)
         resources = LearnerResources(device="cpu", num_threads=NUM_THREADS, channels_last=True)
         learner = Learner(NUM_ACTIONS, QNetworkConfig(), LearnerConfig(), resources, 0, source)
@@ -98,6 +94,22 @@ def learner_overhead(num_updates: int) -> float:
     finally:
         ray.kill(server)
     return max(0.0, 1 - alone / trained)
+
+
+def filled_server(num_updates: int) -> Any:
+    """Handle of a prioritised replay server in a process of its own, full of noise, for so many updates. Needs Ray."""
+    server = ReplayServerActor.options(num_cpus=0).remote(
+        ReplayConfig(capacity=NUM_HELD, min_size=BATCH_SIZE, samples_per_insert=1e6),
+        frame_stack=FRAME_STACK,
+        use_per=True,
+        batch_size=BATCH_SIZE,
+        num_updates=num_updates,
+        seed=0,
+        max_waiting_steps=NUM_HELD,
+        gamma=GAMMA,
+    )
+    ray.get(server.insert.remote([_noise()]))
+    return server
 
 
 def _noise() -> Chunk:
