@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lapa_ray import __version__
@@ -50,6 +51,10 @@ USAGE = {
 }
 """What to type, for the commands that take directories without an option's name."""
 
+TELLS_ITSELF = {"sweep", "compare-replay", "measure-data"}
+"""Commands that end with a table, and where to read more."""
+TO_LOOK_AT = {".html", ".png", ".mp4"}
+
 EXIT_BAD_INPUT = 2
 EXIT_STOPPED = 130
 
@@ -76,7 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run_stage(name: str, arguments: list[str]) -> int:
     with _ended_by_ctrl_c(name):
-        from lapa_ray.core.artefact import withdrawn_if_barren
+        from lapa_ray.core.artefact import Artefact, withdrawn_if_barren
         from lapa_ray.core.command_line import parse_config
         from lapa_ray.core.config import PlainStageConfig
 
@@ -86,7 +91,9 @@ def _run_stage(name: str, arguments: list[str]) -> int:
         arguments = _positional(name, arguments)
         config = parse_config(stage.CONFIG, arguments, prog=f"lapa-ray {name}", summary=f"{STAGES[name][1]}.")
         with withdrawn_if_barren(config.out) if isinstance(config, PlainStageConfig) else nullcontext():
-            stage.run(config)
+            made = stage.run(config)
+        if isinstance(made, Artefact) and name not in TELLS_ITSELF:
+            print(_made(made.path))
     except AlreadyWholeError as whole:
         print(whole)
     except LapaError as error:
@@ -101,6 +108,12 @@ def _run_stage(name: str, arguments: list[str]) -> int:
         what = f"{error.strerror}: {error.filename or 'the output directory'}"
         return _fail(f"lapa-ray {name}: {what}; nothing finished was harmed. {WAYS_OUT[error.errno]}.")
     return 0
+
+
+def _made(folder: Path) -> str:
+    """Where the finished artefact is, or the one file in it that a person would open."""
+    shown = [path for path in folder.iterdir() if path.suffix in TO_LOOK_AT]
+    return f"whole: {(shown[0] if len(shown) == 1 else folder).resolve()}"
 
 
 @contextmanager

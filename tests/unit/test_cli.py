@@ -72,6 +72,21 @@ def test_a_ctrl_c_before_anything_was_made_leaves_nothing(monkeypatch, capsys, t
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("files", "told"), [(["a.parquet"], ""), (["a.parquet", "page.html"], "/page.html"), (["a.mp4", "b.mp4"], "")]
+)
+def test_the_end_tells_where_to_look(monkeypatch, capsys, tmp_path, files, told):
+    def run(config):
+        draft = Draft.begin(config, "frames")
+        for name in files:
+            (draft.path / name).write_text("x")
+        return draft.finish({})
+
+    monkeypatch.setattr(record, "run", run)
+    assert cli.main(["record", "--agent=random", f"--out={tmp_path / 'out'}"]) == 0
+    assert capsys.readouterr() == (f"whole: {tmp_path / 'out'}{told}\n", "")
+
+
 def test_a_demo_that_is_interrupted_says_that_the_same_command_goes_on(monkeypatch, capsys, tmp_path):
     def run(config):
         raise KeyboardInterrupt
