@@ -29,7 +29,7 @@ from lapa_ray.core.progress import Progress
 from lapa_ray.core.seeds import generator_for, seed_for
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint, save_checkpoint
-from lapa_ray.models.device import resolve_device
+from lapa_ray.models.device import check_compiler, resolve_device
 
 LAST, BEST = Path("checkpoints", "last.pt"), Path("checkpoints", "best.pt")
 Figures = dict[str, float]
@@ -68,9 +68,10 @@ class FitResources(Config):
     checkpoint_period_updates: PositiveInt = 200
     """Updates between checkpoints to resume from."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Numbers in which the network is evaluated, by autocast; weights and Adam stay float32. float16 is for CUDA."""
+    """Numbers in which the network is evaluated, by autocast; weights and Adam stay float32. float16 scales its loss,
+    against gradients too small for it."""
     compile: bool = False
-    """Run the network through torch.compile."""
+    """Run the network through torch.compile (a minute's start); needs a C++ compiler."""
     checkpoint_gradients: bool = False
     """Make the activations of encoder and decoder again on the way back instead of keeping them: less memory, more
     time."""
@@ -193,17 +194,18 @@ class Fit:
         share: Share,
         on_validated: OnValidated | None = None,
     ) -> None:
-        """Raises `LapaError` if there are fewer items than a batch takes, or the checkpoint in `folder` is damaged."""
+        """Raises `LapaError` if there are fewer items than an update takes, the checkpoint in `folder` is damaged, or
+        there is no compiler to compile with.
+        """
         self._name, self._config, self._task, self._folder, self._share = name, config, task, folder, share
         self._on_validated = on_validated or (lambda _update, _figures: None)
+        if config.resources.compile:
+            check_compiler()
         self._batch = batch_size(config.training, share)
         num_items = int(_agree(task.num_items, share, "min"))  # every worker makes as many updates an epoch
         self._updates_per_epoch = num_items // (self._batch * config.training.accumulate_batches)
         if not self._updates_per_epoch:
-            raise LapaError(
-                f"--training.batch_size {config.training.batch_size}: larger than the training set "
-                f"({num_items} items a worker); lower it or --training.accumulate_batches, or record more."
-            )
+            raise _too_few(num_items, self._batch, config.training)
         self.num_updates = self._updates_per_epoch * config.training.num_epochs
         self.num_updates = min(self.num_updates, config.training.max_updates or self.num_updates)
         self.update, self._best = 0, math.inf
@@ -211,7 +213,7 @@ class Fit:
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._validation_due = False
         self._device = next(task.model.parameters()).device
-        self._scaler = torch.amp.GradScaler(enabled=config.resources.precision == "float16")
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=config.resources.precision == "float16")
         self._load()
 
     def __call__(self, should_stop: Callable[[], bool], on_update: Callable[[int, str], None]) -> FitResult:
@@ -354,6 +356,19 @@ class Fit:
     def _agreed_stop(self, should_stop: Callable[[], bool]) -> bool:
         """Rank 0 looks; all follow, so that none waits for a gradient that never comes."""
         return bool(_agree(float(self._share.rank == 0 and should_stop()), self._share, "max"))
+
+
+def _too_few(num_items: int, batch: int, training: TrainingConfig) -> LapaError:
+    """Less than one update's items in a worker's share: names the option that asks for more than there is."""
+    if batch > num_items:
+        return LapaError(
+            f"--training.batch_size {training.batch_size}: larger than the training set ({num_items} items a worker); "
+            "lower it, or record more."
+        )
+    return LapaError(
+        f"--training.accumulate_batches {training.accumulate_batches}: so many batches of {batch} are larger than the "
+        f"training set ({num_items} items a worker); lower it or --training.batch_size, or record more."
+    )
 
 
 def batch_size(training: TrainingConfig, share: Share) -> int:

@@ -67,7 +67,7 @@ class Samples:
         return len(self.actions)
 
     def batch(self, items: NDArray[np.int64] | slice, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes int64 [B, 35], actions int64 [B], next codes int64 [B, 35]."""
+        """Codes int64 [B, tokens], actions int64 [B], next codes int64 [B, tokens]."""
         before, actions, after = (
             torch.from_numpy(part[items]).to(device) for part in (self.before, self.actions, self.after)
         )
