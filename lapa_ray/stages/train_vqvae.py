@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -17,17 +16,15 @@ from torch import Tensor, nn
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.config import Config, RayConfig, StageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
-from lapa_ray.core.pictures import Composite, Screen, changed, to_rgb
+from lapa_ray.core.pictures import Composite
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.dataset.stream import Draw
 from lapa_ray.evaluation.codes import CodeStatistics
-from lapa_ray.evaluation.exhibits import choose_pairs
-from lapa_ray.evaluation.images import contact_sheet, error_heat, write_png
+from lapa_ray.evaluation.images import write_png
 from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
-from lapa_ray.evaluation.reconstruction import hwc
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.perceptual import AgentDistance, VggDistance
 from lapa_ray.models.q_network import load_agent
@@ -46,6 +43,7 @@ from lapa_ray.stages.fit import (
 )
 from lapa_ray.stages.pair_sources import Chances, Pair, ValidationPairs, training_pairs
 from lapa_ray.stages.pair_weights import Balance, pair_chances
+from lapa_ray.stages.sample_sheet import SampleSheet
 
 HELD_OUT = 0.1
 SAMPLES = "reconstructions.png"
@@ -319,31 +317,11 @@ def absolute(config: TrainVqvaeConfig) -> TrainVqvaeConfig:
 
 
 def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: list[int], folder: Path) -> None:
-    """Write `reconstructions.png`: for the chosen held-out pairs frame t, frame t+1, its reconstruction, the error."""
+    """Write `reconstructions.png`: what the best model makes of the chosen held-out pairs."""
     model = read_vqvae(folder / BEST, config.model)
     palette = PaletteRgb(dataset.info.palette, config.model.colour)
-    chosen = choose_pairs(
-        {episode: _changed_pixels(dataset, _composites(config, dataset, episode)) for episode in held_out}
-    )
-    rows = []
-    for episode, step in chosen.values():
-        pair = _composites(config, dataset, episode)[step : step + 2]
-        before, after = to_rgb(pair, dataset.info.palette)
-        rgb_t, rgb_t1 = palette(torch.from_numpy(pair)).expand(-1, 3, -1, -1).unsqueeze(1)
-        (reconstructed,) = hwc(to_8bit(model.decode(model.encode_pair(rgb_t, rgb_t1), rgb_t)))
-        rows.append([before, after, reconstructed, error_heat(reconstructed, after)])
-    write_png(folder / SAMPLES, contact_sheet(rows))
-
-
-def _composites(config: TrainVqvaeConfig, dataset: FrameDataset, episode_id: int) -> Screen:
-    return dataset.composites(episode_id, config.pairs.composite)
-
-
-def _changed_pixels(dataset: FrameDataset, composites: Screen) -> NDArray[np.int64]:
-    """Changed pixels int64 [T] of each pair of an episode."""
-    pairs = itertools.pairwise(composites)  # one at a time: all at once would take the memory twice
-    palette = dataset.info.palette
-    return np.array([np.count_nonzero(changed(before, after, palette)) for before, after in pairs], dtype=np.int64)
+    sheet = SampleSheet(dataset, held_out, config.pairs.composite).draw(model, palette)
+    write_png(folder / SAMPLES, sheet)
 
 
 def _values(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistics) -> Figures:

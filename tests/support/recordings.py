@@ -82,10 +82,12 @@ def write_play(
     episodes: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
     game: str = "MsPacman",
     unknown: tuple[str, ...] = (),
+    palette: NDArray[np.uint8] | None = None,
 ) -> FrameDataset:
     """A whole frames artefact of made play, a frame a step: RAM [T+1, 128] and screens [T+1, height, width] of each."""
     height, width = episodes[0][1].shape[1:]
     info = replace(CounterEnv().info, game=game, height=height, width=width, frame_skip=1, unknown=unknown)
+    info = info if palette is None else replace(info, palette=palette)
     draft = Draft.begin(StageConfig(out=folder), "frames")
     with FrameWriter(folder, info, "made", "nobody") as writer:
         for episode_id, (ram, screens) in enumerate(episodes):
