@@ -111,7 +111,9 @@ def run(config: SweepConfig) -> Artefact:
     with ray_session(config.ray), stop_on_signal() as stop:
         failures = _train(config, planned, draft, stop)
     trials = [_trial(name, setting, trial, failures) for name, (setting, trial) in planned.items()]
-    _check_any(trials)
+    if all(trial.state == "failed" for trial in trials):
+        draft.pause()
+        raise _none_left(trials)
     settings = settings_of(trials, constraints)
     best = best_of(settings, config.objective, config.mode)
     _write(config, draft, trials, settings, best)
@@ -270,12 +272,11 @@ def _validation_figures(told: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _check_any(trials: Sequence[SweepTrial]) -> None:
-    if all(trial.state == "failed" for trial in trials):
-        raise LapaError(
-            f"every training failed, {trials[0].name} because: {trials[0].failure}\n"
-            "Try one alone with train-vqvae, then add --resume."
-        )
+def _none_left(trials: Sequence[SweepTrial]) -> LapaError:
+    return LapaError(
+        f"every training failed, {trials[0].name} because: {trials[0].failure}\n"
+        "Try one alone with train-vqvae, then add --resume."
+    )
 
 
 def _failed(failures: Mapping[str, str], folder: Path) -> LapaError:

@@ -83,6 +83,7 @@ NAMED_BY_ARTEFACT = {
     "frames": "record",
     "dqn_source": "train-dqn",
     "dqn_strong": "train-dqn",
+    "vqvae_100k": "train-vqvae",
     **dict.fromkeys(("sweep_latent_size", "sweep_quantizer", "sweep_conditioning"), "sweep"),
 }
 NOT_OPTIONS = {"space"}

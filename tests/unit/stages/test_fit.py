@@ -1,5 +1,9 @@
 """The training loop, in this process."""
 
+import itertools
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +11,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import MetricLog, read_metrics
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
+from lapa_ray.stages import throughput
 from lapa_ray.stages.fit import BEST, LAST, FitResources, FitResult, Share, TrainingConfig, run_fit
 from tests.support.toy_task import ToyConfig, ToyTask
 
@@ -221,6 +226,29 @@ def test_a_first_validation_that_is_no_number_keeps_a_best_until_there_is_a_bett
     assert best["update"] in {15, 20}
     assert best["figures"] == result.figures
     assert result.figures["loss"] > 0
+
+
+def test_throughput_is_logged_when_it_is_due(tmp_path, monkeypatch):
+    """By a clock that goes on by a second each time it is looked at: once before an update, once after."""
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    quick = FitResources(num_workers=0, device="cpu", throughput_period_updates=4)
+    train(tmp_path, resources=quick, training=TrainingConfig(num_epochs=4, batch_size=2, accumulate_batches=2))
+    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "samples_per_s" in row]
+    assert [(row["step"], row["samples_per_s"]) for row in rows] == [(step, 4) for step in (4, 8, 12, 16, 20)]
+
+
+@pytest.mark.parametrize(("said", "share"), [("37\n", 0.37), ("[N/A]\n", None), ("", None)])
+def test_how_busy_a_gpu_is_comes_from_what_nvidia_smi_says(said, share):
+    told = throughput.share_of(said)
+    assert math.isnan(told) if share is None else told == share
+
+
+def test_checkpoints_are_kept_now_and_then(tmp_path):
+    train(tmp_path, resources=FitResources(num_workers=0, device="cpu", kept_checkpoint_period_updates=8))
+    kept = sorted((tmp_path / "checkpoints").glob("update_*"))
+    assert [path.name for path in kept] == ["update_0000008.pt", "update_0000016.pt"]
+    assert load_checkpoint(kept[0])["update"] == 8
+    ToyTask(ToyConfig(), Share(), torch.device("cpu")).model.load_state_dict(load_checkpoint(kept[0])["model"])
 
 
 def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
