@@ -84,7 +84,7 @@ NAMED_BY_ARTEFACT = {
     "dqn_source": "train-dqn",
     "dqn_strong": "train-dqn",
     "vqvae_100k": "train-vqvae",
-    **dict.fromkeys(("sweep_latent_size", "sweep_quantizer", "sweep_conditioning"), "sweep"),
+    **dict.fromkeys(("sweep_latent_size", "sweep_quantizer", "sweep_conditioning", "sweep_batch_size"), "sweep"),
 }
 NOT_OPTIONS = {"space"}
 """Keys whose contents are not options of the command itself."""

@@ -104,6 +104,20 @@ def test_a_training_that_fails_is_shown_and_can_be_settled_for(frames, tmp_path,
     assert '<span class="verdict below">Failed:</span>' in (out / "sweep.html").read_text(encoding="utf-8")
 
 
+def test_speed_can_be_the_objective(frames, tmp_path):
+    out = tmp_path / "out"
+    options = ["--num_seeds=1", "--space={training.batch_size: [4, 8]}", "--objective=samples_per_s"]
+    options += ["--asha.enabled=false", "--resources.max_concurrent=1", "--train.training.max_updates=4"]
+    options.append("--train.resources.throughput_period_updates=2")
+    assert sweep(frames, out, *options) == 0
+    speeds = {
+        row["training.batch_size"]: row["samples_per_s"] for row in pq.read_table(out / "trials.parquet").to_pylist()
+    }
+    best = open_artefact(out).manifest.figures
+    assert best["best"] == f"batch_size_{max(speeds, key=speeds.get)}"
+    assert best["best_samples_per_s"] == max(speeds.values())
+
+
 def test_a_sweep_of_which_every_training_fails_says_why_and_what_to_try(frames, tmp_path, capfd):
     out = tmp_path / "out"
     options = ["--num_seeds=1", "--space={learning_rate: [1.0e+30]}", "--resources.num_retries=0"]
