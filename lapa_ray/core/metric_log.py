@@ -13,6 +13,9 @@ from types import TracebackType
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lapa_ray.core.config import WandbConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import write_text
@@ -47,6 +50,24 @@ class MetricLog:
         self._file.flush()
         if self._run is not None:
             self._run.log({name: value for name, value in row.items() if value is not None}, step=step)
+
+    def show(
+        self,
+        step: int,
+        pictures: Mapping[str, NDArray[np.uint8]] | None = None,
+        counts: Mapping[str, NDArray[np.integer]] | None = None,
+    ) -> None:
+        """Show pictures uint8 [H, W, 3] and histograms of `counts` [bins] at `step` in W&B, where that is on.
+
+        The log's file holds numbers alone: who makes pictures keeps them as files of its own.
+        """
+        if self._run is None:
+            return
+        import wandb
+
+        shown: dict[str, Any] = {name: wandb.Image(picture) for name, picture in (pictures or {}).items()}
+        shown |= {name: wandb_histogram(bins) for name, bins in (counts or {}).items()}
+        self._run.log(shown, step=step)
 
     def close(self) -> None:
         """Close the file and finish the W&B run."""
@@ -96,6 +117,14 @@ def _json_number(value: float | int | None) -> float | int | None:
     if value is None or not math.isfinite(value):
         return None
     return value if isinstance(value, int) else float(value)
+
+
+def wandb_histogram(counts: NDArray[np.integer]) -> Any:
+    """W&B's of `counts` [bins], from 0 on; it takes 512 bins at most, beyond which neighbours are added up."""
+    import wandb
+
+    starts = np.linspace(0, len(counts), min(len(counts), wandb.Histogram.MAX_LENGTH), endpoint=False).astype(np.int64)
+    return wandb.Histogram(np_histogram=(np.add.reduceat(counts, starts), np.append(starts, len(counts))))
 
 
 def _start_wandb(config: WandbConfig, stage: str, path: Path, run_config: Mapping[str, Any]) -> Any:

@@ -21,6 +21,7 @@ LABELS = {
     "psnr_db": "PSNR, dB",
     "ssim": "SSIM",
     "loss": "loss",
+    "samples_per_s": "samples/s",
 }
 BASELINES = {"changed_psnr_db": "copy_last_changed_psnr_db", "psnr_db": "copy_last_psnr_db", "ssim": "copy_last_ssim"}
 NUM_BINS = 5

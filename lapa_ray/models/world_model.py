@@ -1,6 +1,7 @@
 """The world model: codes of the last pair and the action taken now in, codes of the next pair out.
 
-The source's model: embeddings added, a GRU over the 35 positions, a linear head. Knows no pictures and no dataset.
+The source's model: embeddings added, a GRU over the tokens of the grid, a linear head. Knows no
+pictures, no dataset and no number of tokens.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class WorldModel(nn.Module):
         self.head = nn.Linear(config.hidden, codebook_size)
 
     def forward(self, codes: Tensor, actions: Tensor) -> Tensor:
-        """Codes int64 [B, 35], actions int64 [B] → logits float [B, 35, codebook_size]."""
+        """Codes int64 [B, tokens], actions int64 [B] → logits float [B, tokens, codebook_size]."""
         tokens = self.codes(codes) + self.actions(actions)[:, None]
         logits: Tensor = self.head(self.gru(tokens)[0])
         return logits

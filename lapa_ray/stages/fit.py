@@ -18,7 +18,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from lapa_ray.core.artefact import METRICS
@@ -29,9 +29,12 @@ from lapa_ray.core.progress import Progress
 from lapa_ray.core.seeds import generator_for, seed_for
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint, save_checkpoint
-from lapa_ray.models.device import resolve_device
+from lapa_ray.models.device import check_compiler, resolve_device
+from lapa_ray.stages.throughput import Throughput
 
 LAST, BEST = Path("checkpoints", "last.pt"), Path("checkpoints", "best.pt")
+KEPT = "update_{:07d}"
+"""Name of what is kept of an update, but for its suffix."""
 Figures = dict[str, float]
 OnValidated = Callable[[int, Figures], None]
 """Hears the number of updates made, and the figures of the validation that followed them; not of the last one."""
@@ -67,10 +70,15 @@ class FitResources(Config):
     """CPU cores that a worker reserves."""
     checkpoint_period_updates: PositiveInt = 200
     """Updates between checkpoints to resume from."""
+    kept_checkpoint_period_updates: NonNegativeInt = 0
+    """Updates between checkpoints that are kept, beside the last and the best one; 0 keeps no others."""
+    throughput_period_updates: NonNegativeInt = 1000
+    """Updates between rows of samples/s, GPU memory and GPU utilisation in the metric log; 0 never."""
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Numbers in which the network is evaluated, by autocast; weights and Adam stay float32. float16 is for CUDA."""
+    """Numbers in which the network is evaluated, by autocast; weights and Adam stay float32. float16 scales its loss,
+    against gradients too small for it."""
     compile: bool = False
-    """Run the network through torch.compile."""
+    """Run the network through torch.compile (a minute's start); needs a C++ compiler."""
     checkpoint_gradients: bool = False
     """Make the activations of encoder and decoder again on the way back instead of keeping them: less memory, more
     time."""
@@ -111,6 +119,13 @@ class Task(Protocol):
 
     def loss(self, network: nn.Module, turn: Turn) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss of an update's items by `network` (the model, perhaps wrapped), and what to log of it."""
+
+    def observe(self, update: int, log: MetricLog, folder: Path) -> None:
+        """Look at the model after each update, on rank 0 alone: rows for `log`, files in `folder`, named by `update`.
+
+        What is seen changes nothing of what is learnt; a resumed run looks again after updates that it repeats. May
+        raise `LapaError` to end a training of which nothing is to be hoped.
+        """
 
     def validate(self, tick: Callable[[float], None]) -> Figures:
         """Figures over the whole validation split, `loss` among them (less is better); asked of rank 0 alone.
@@ -193,17 +208,18 @@ class Fit:
         share: Share,
         on_validated: OnValidated | None = None,
     ) -> None:
-        """Raises `LapaError` if there are fewer items than a batch takes, or the checkpoint in `folder` is damaged."""
+        """Raises `LapaError` if there are fewer items than an update takes, the checkpoint in `folder` is damaged, or
+        there is no compiler to compile with.
+        """
         self._name, self._config, self._task, self._folder, self._share = name, config, task, folder, share
         self._on_validated = on_validated or (lambda _update, _figures: None)
+        if config.resources.compile:
+            check_compiler()
         self._batch = batch_size(config.training, share)
         num_items = int(_agree(task.num_items, share, "min"))  # every worker makes as many updates an epoch
         self._updates_per_epoch = num_items // (self._batch * config.training.accumulate_batches)
         if not self._updates_per_epoch:
-            raise LapaError(
-                f"--training.batch_size {config.training.batch_size}: larger than the training set "
-                f"({num_items} items a worker); lower it or --training.accumulate_batches, or record more."
-            )
+            raise _too_few(num_items, self._batch, config.training)
         self.num_updates = self._updates_per_epoch * config.training.num_epochs
         self.num_updates = min(self.num_updates, config.training.max_updates or self.num_updates)
         self.update, self._best = 0, math.inf
@@ -211,7 +227,9 @@ class Fit:
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
         self._validation_due = False
         self._device = next(task.model.parameters()).device
-        self._scaler = torch.amp.GradScaler(enabled=config.resources.precision == "float16")
+        samples = self._batch * share.world_size * config.training.accumulate_batches
+        self._throughput = Throughput(self._device, samples)
+        self._scaler = torch.amp.GradScaler(self._device.type, enabled=config.resources.precision == "float16")
         self._load()
 
     def __call__(self, should_stop: Callable[[], bool], on_update: Callable[[int, str], None]) -> FitResult:
@@ -222,8 +240,10 @@ class Fit:
             tick = self._ticker(should_stop, on_update)
             self._validate_if_due(log, tick)
             while self.update < self.num_updates and not self._agreed_stop(should_stop):
-                loss = self._train_once(network, log)
+                with self._throughput.update():
+                    loss = self._train_once(network, log)
                 on_update(self.update, f"loss {loss:.4g}")
+                self._observe(log)
                 self._end_update(log, tick)
         self._save()
         return FitResult(self.update, self.num_updates, self._best_figures, not self._validation_due)
@@ -262,10 +282,21 @@ class Fit:
         for group in self._task.optimizer.param_groups:
             group["lr"] = rate
 
+    def _observe(self, log: MetricLog | None) -> None:
+        """Before a checkpoint is written, so that what it goes on from has been looked at."""
+        if log is None:
+            return
+        self._task.observe(self.update, log, self._folder)
+        if is_due(self.update, self._config.resources.throughput_period_updates):
+            log.write(self.update, self._throughput.take())
+
     def _end_update(self, log: MetricLog | None, tick: Callable[[float], None]) -> None:
         epoch, rest = divmod(self.update, self._updates_per_epoch)
-        is_due = rest == 0 and epoch % self._config.training.validation_period_epochs == 0
-        if is_due or self.update == self.num_updates:
+        is_last_of_period = rest == 0 and epoch % self._config.training.validation_period_epochs == 0
+        if self._share.rank == 0 and is_due(self.update, self._config.resources.kept_checkpoint_period_updates):
+            state = {"model": self._task.model.state_dict(), "update": self.update}
+            save_checkpoint(self._folder / LAST.with_stem(KEPT.format(self.update)), state)
+        if is_last_of_period or self.update == self.num_updates:
             self._validation_due = self._share.rank == 0
             self._validate_if_due(log, tick)
             self._save()
@@ -354,6 +385,24 @@ class Fit:
     def _agreed_stop(self, should_stop: Callable[[], bool]) -> bool:
         """Rank 0 looks; all follow, so that none waits for a gradient that never comes."""
         return bool(_agree(float(self._share.rank == 0 and should_stop()), self._share, "max"))
+
+
+def is_due(update: int, period_updates: int) -> bool:
+    """Whether a period ends after `update`; one of 0 never does."""
+    return period_updates > 0 and update % period_updates == 0
+
+
+def _too_few(num_items: int, batch: int, training: TrainingConfig) -> LapaError:
+    """Less than one update's items in a worker's share: names the option that asks for more than there is."""
+    if batch > num_items:
+        return LapaError(
+            f"--training.batch_size {training.batch_size}: larger than the training set ({num_items} items a worker); "
+            "lower it, or record more."
+        )
+    return LapaError(
+        f"--training.accumulate_batches {training.accumulate_batches}: so many batches of {batch} are larger than the "
+        f"training set ({num_items} items a worker); lower it or --training.batch_size, or record more."
+    )
 
 
 def batch_size(training: TrainingConfig, share: Share) -> int:

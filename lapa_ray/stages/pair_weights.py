@@ -44,7 +44,13 @@ def pair_chances(
             entities = _entities(dataset, episode_id)
         kept.append(~frozen_steps(entities) if entities and leave_out_frozen else np.ones(num_pairs, dtype=np.bool_))
         kinds.append(_kinds(balance, pictures, dataset.info.palette, entities))
-    return _chances(np.concatenate(kinds), np.concatenate(kept), dataset.name)
+    if not any(part.any() for part in kept):
+        raise LapaError(
+            f"{dataset.name}: every pair is frozen of the {len(episode_ids)} training episodes that a worker has, from "
+            f"episode {episode_ids[0]} on; leave out --pairs.leave_out_frozen, take fewer --resources.num_workers, or "
+            "record real play."
+        )
+    return _chances(np.concatenate(kinds), np.concatenate(kept))
 
 
 def _kinds(
@@ -61,9 +67,7 @@ def _kinds(
     return np.zeros(len(pictures) - 1, dtype=np.int64)
 
 
-def _chances(kinds: NDArray[np.int64], kept: NDArray[np.bool_], name: str) -> NDArray[np.float64]:
-    if not kept.any():
-        raise LapaError(f"{name}: every pair is frozen; leave out --pairs.leave_out_frozen, or record real play.")
+def _chances(kinds: NDArray[np.int64], kept: NDArray[np.bool_]) -> NDArray[np.float64]:
     _, which, counts = np.unique(kinds[kept], return_inverse=True, return_counts=True)
     chances = np.zeros(len(kinds))
     chances[kept] = 1.0 / (len(counts) * counts[which])

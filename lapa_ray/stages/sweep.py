@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Annotated, Any, Literal
 
 import pyarrow as pa
@@ -47,6 +48,8 @@ from lapa_ray.stages.trials import ENDED_EARLY, TrialResources, TrialRun, run_tr
 
 HTML, TABLE, FIGURES, BEST_CONFIG, TRIALS = "sweep.html", "trials.parquet", "figures.json", "best.yaml", "trials"
 LARGEST_SEED = 2**31 - 1
+SPEED = "samples_per_s"
+"""What an objective or a constraint may be of beside validation figures: the median of a training's rows of it."""
 
 
 class SweepResources(TrialResources):
@@ -79,7 +82,7 @@ class SweepConfig(StageConfig):
     num_seeds: PositiveInt = 3
     """Seeds of each setting: seed, seed + 1, and so on."""
     objective: str = "perplexity"
-    """Validation figure that the best setting has most (or least) of."""
+    """Validation figure that the best setting has most (or least) of; or samples_per_s, with asha.enabled false."""
     mode: Mode = "max"
     """Whether more of it is better, or less."""
     constraints: Annotated[tuple[str, ...], NOT_IDENTITY] = ()
@@ -111,7 +114,9 @@ def run(config: SweepConfig) -> Artefact:
     with ray_session(config.ray), stop_on_signal() as stop:
         failures = _train(config, planned, draft, stop)
     trials = [_trial(name, setting, trial, failures) for name, (setting, trial) in planned.items()]
-    _check_any(trials)
+    if all(trial.state == "failed" for trial in trials):
+        draft.pause()
+        raise _none_left(trials)
     settings = settings_of(trials, constraints)
     best = best_of(settings, config.objective, config.mode)
     _write(config, draft, trials, settings, best)
@@ -127,10 +132,25 @@ def _check_figures(config: SweepConfig, constraints: Sequence[Constraint]) -> No
     """Before days of training: a figure by a wrong name would be missed at their end."""
     asked = [("objective", config.objective), *(("constraints", constraint.figure) for constraint in constraints)]
     for option, figure in asked:
-        if figure not in VALIDATION_FIGURES:
-            raise LapaError(
-                f"--{option} {figure}: no validation figure; there are {', '.join(sorted(VALIDATION_FIGURES))}."
-            )
+        if figure == SPEED:
+            _check_speed(config, option)
+        elif figure not in VALIDATION_FIGURES:
+            there = ", ".join(sorted((*VALIDATION_FIGURES, SPEED)))
+            raise LapaError(f"--{option} {figure}: no validation figure; there are {there}.")
+
+
+def _check_speed(config: SweepConfig, option: str) -> None:
+    """Raise `LapaError` unless every training logs its samples/s, more than once, and none is judged before its end."""
+    if option == "objective" and config.asha.enabled:
+        raise LapaError(
+            f"--objective {SPEED}: ASHA judges by validations, which tell no speed; add --asha.enabled false."
+        )
+    period, most = config.train.resources.throughput_period_updates, config.train.training.max_updates
+    if not period or (most is not None and 2 * period > most):
+        raise LapaError(
+            f"--{option} {SPEED}: needs two rows of it at least, since the first is warm-up; give "
+            "--train.resources.throughput_period_updates at most half of --train.training.max_updates."
+        )
 
 
 def plan(config: SweepConfig) -> dict[str, tuple[Mapping[str, Any], TrainVqvaeConfig]]:
@@ -231,7 +251,8 @@ class Sweeping:
 
     def _report(self, _update: int, figures: Figures) -> None:
         self._count += 1
-        tune.report({"validations": self._count, "objective": figures[self._objective]})
+        judged = {"objective": figures[self._objective]} if self._objective in figures else {}
+        tune.report({"validations": self._count, **judged})
 
 
 def _scheduler(config: SweepConfig) -> ASHAScheduler | None:
@@ -251,14 +272,21 @@ def _scheduler(config: SweepConfig) -> ASHAScheduler | None:
 
 def _trial(name: str, setting: Mapping[str, Any], config: TrainVqvaeConfig, failures: Mapping[str, str]) -> SweepTrial:
     """The training with what its folder tells of it."""
-    rows = [row for row in read_metrics(config.out / METRICS) if "val_loss" in row]
-    last = _validation_figures(rows[-1]) if rows else {}
+    rows = read_metrics(config.out / METRICS)
+    validations = [row for row in rows if "val_loss" in row]
+    last = _validation_figures(validations[-1]) if validations else {}
     state: Literal["whole", "ended early", "failed"] = "failed"
     if (config.out / MANIFEST).exists():
         last, state = _validation_figures(open_artefact(config.out, "vqvae").manifest.figures), "whole"
     elif (config.out / ENDED_EARLY).exists():
         state = "ended early"
-    return SweepTrial(name, setting, config.seed, state, last, failures.get(name, ""))
+    return SweepTrial(name, setting, config.seed, state, last | speed_of(rows), failures.get(name, ""))
+
+
+def speed_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """The median samples/s of a training's metric log; its first row, in which all begins, is left out."""
+    rates = [row[SPEED] for row in rows if row.get(SPEED) is not None][1:]
+    return {SPEED: median(rates)} if rates else {}
 
 
 def _validation_figures(told: Mapping[str, Any]) -> dict[str, float]:
@@ -270,12 +298,11 @@ def _validation_figures(told: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _check_any(trials: Sequence[SweepTrial]) -> None:
-    if all(trial.state == "failed" for trial in trials):
-        raise LapaError(
-            f"every training failed, {trials[0].name} because: {trials[0].failure}\n"
-            "Try one alone with train-vqvae, then add --resume."
-        )
+def _none_left(trials: Sequence[SweepTrial]) -> LapaError:
+    return LapaError(
+        f"every training failed, {trials[0].name} because: {trials[0].failure}\n"
+        "Try one alone with train-vqvae, then add --resume."
+    )
 
 
 def _failed(failures: Mapping[str, str], folder: Path) -> LapaError:

@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, NonNegativeInt, model_validator
 from torch import Tensor, nn
 
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
-from lapa_ray.core.config import Config, RayConfig, StageConfig
+from lapa_ray.core.config import NOT_IDENTITY, Config, RayConfig, StageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
-from lapa_ray.core.pictures import Composite, Screen, changed, to_rgb
+from lapa_ray.core.metric_log import MetricLog
+from lapa_ray.core.pictures import Composite
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import split_episodes
 from lapa_ray.dataset.stream import Draw
 from lapa_ray.evaluation.codes import CodeStatistics
-from lapa_ray.evaluation.exhibits import choose_pairs
-from lapa_ray.evaluation.images import contact_sheet, error_heat, write_png
+from lapa_ray.evaluation.images import write_png
 from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
-from lapa_ray.evaluation.reconstruction import hwc
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.perceptual import AgentDistance, VggDistance
 from lapa_ray.models.q_network import load_agent
@@ -46,6 +44,8 @@ from lapa_ray.stages.fit import (
 )
 from lapa_ray.stages.pair_sources import Chances, Pair, ValidationPairs, training_pairs
 from lapa_ray.stages.pair_weights import Balance, pair_chances
+from lapa_ray.stages.sample_sheet import SampleSheet
+from lapa_ray.stages.vqvae_observer import CollapseWatch, ObservationConfig, VqvaeObserver
 
 HELD_OUT = 0.1
 SAMPLES = "reconstructions.png"
@@ -54,6 +54,8 @@ VALIDATION_FIGURES = (
     *("loss", "psnr_db", "copy_last_psnr_db", "changed_psnr_db", "copy_last_changed_psnr_db", "ssim"),
     *("copy_last_ssim", "perplexity", "codes_used"),
 )
+MOTION_PICTURES = 32
+"""Pictures that are read at once to see whether anything moves."""
 COLOUR_EPISODES = 8
 """Training episodes whose pixels are counted where colours are classes."""
 
@@ -89,6 +91,10 @@ class VqvaeTraining(Config):
     """Length and portions."""
     resources: FitResources = FitResources()
     """Workers and device."""
+    observe: ObservationConfig = ObservationConfig()
+    """What is looked at along the way."""
+    collapse_period_updates: Annotated[NonNegativeInt, NOT_IDENTITY] = 2000
+    """Updates over which codes of a perplexity below 2 end the training, for the codebook has collapsed; 0 goes on."""
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:
@@ -145,6 +151,10 @@ class VqvaeTask:
             self._held_out = ValidationPairs(dataset, held_out, pairs.composite, left_gb)
         self._copy_last: PixelMetrics | None = None
         self._palette = PaletteRgb(dataset.info.palette, config.model.colour).to(device)
+        self._observer = VqvaeObserver(
+            config.observe, dataset, held_out, pairs.composite, self._palette, self._pictures
+        )
+        self._collapse = CollapseWatch(config.model.quantizer.codebook_size, config.collapse_period_updates)
         self._criterion = build_loss(config.loss).to(device)
         self._vqvae = Vqvae(config.model).to(device)
         self._vqvae.checkpoints_gradients = config.resources.checkpoint_gradients
@@ -169,10 +179,16 @@ class VqvaeTask:
         """Reconstruction error, weighted, plus the quantiser's loss."""
         frame_t, frame_t1, changed = self._pictures(self._train.batch(turn))
         output = network(frame_t, frame_t1)
+        self._collapse.add(output)
         parts = self._parts(output, frame_t, frame_t1, changed)
         return sum(parts.values(), torch.zeros_like(output.quantizer_loss)), {
             name: part.detach() for name, part in parts.items()
         }
+
+    def observe(self, update: int, log: MetricLog, folder: Path) -> None:
+        """Figures, codes and pictures of the same held-out pairs each time, and whether the codebook has collapsed."""
+        self._collapse.check(update)
+        self._observer(self._vqvae, update, log, folder)
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:
@@ -262,6 +278,26 @@ def check_steps(dataset: FrameDataset, *parts: list[int]) -> None:
         raise LapaError(f"{dataset.name}: every episode of a split ends at its first frame; record longer ones.")
 
 
+def check_motion(dataset: FrameDataset, episode_ids: Sequence[int], composite: Composite) -> None:
+    """Raise `LapaError` if nothing moves in any of the episodes: there is no action to be learnt from still pairs.
+
+    Reads no further than the first pair that moves.
+    """
+    decoder = dataset.decoder(composite)
+    for episode_id in episode_ids:
+        count, first = dataset.num_steps(episode_id) + 1, np.empty((1, *dataset.info.screen_shape), np.uint8)
+        decoder.decode(episode_id, 0, first)
+        for start in range(1, count, MOTION_PICTURES):
+            pictures = np.empty((min(MOTION_PICTURES, count - start), *first.shape[1:]), np.uint8)
+            decoder.decode(episode_id, start, pictures)
+            if (pictures != first).any():
+                return
+    raise LapaError(
+        f"{dataset.name}: every pair of the training episodes is still, so there is nothing to learn codes of; record "
+        "play in which something moves."
+    )
+
+
 def run(config: TrainVqvaeConfig) -> Artefact:
     """Train and write the vqvae artefact."""
     with stop_on_signal() as stop:
@@ -274,6 +310,7 @@ def check_data(config: TrainVqvaeConfig) -> tuple[FrameDataset, list[int], list[
     check_size(dataset)
     training, held_out = split_episodes(dataset.episode_ids, HELD_OUT, dataset.name)
     check_steps(dataset, training, held_out)
+    check_motion(dataset, training, config.pairs.composite)
     return dataset, training, held_out
 
 
@@ -319,31 +356,11 @@ def absolute(config: TrainVqvaeConfig) -> TrainVqvaeConfig:
 
 
 def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: list[int], folder: Path) -> None:
-    """Write `reconstructions.png`: for the chosen held-out pairs frame t, frame t+1, its reconstruction, the error."""
+    """Write `reconstructions.png`: what the best model makes of the chosen held-out pairs."""
     model = read_vqvae(folder / BEST, config.model)
     palette = PaletteRgb(dataset.info.palette, config.model.colour)
-    chosen = choose_pairs(
-        {episode: _changed_pixels(dataset, _composites(config, dataset, episode)) for episode in held_out}
-    )
-    rows = []
-    for episode, step in chosen.values():
-        pair = _composites(config, dataset, episode)[step : step + 2]
-        before, after = to_rgb(pair, dataset.info.palette)
-        rgb_t, rgb_t1 = palette(torch.from_numpy(pair)).expand(-1, 3, -1, -1).unsqueeze(1)
-        (reconstructed,) = hwc(to_8bit(model.decode(model.encode_pair(rgb_t, rgb_t1), rgb_t)))
-        rows.append([before, after, reconstructed, error_heat(reconstructed, after)])
-    write_png(folder / SAMPLES, contact_sheet(rows))
-
-
-def _composites(config: TrainVqvaeConfig, dataset: FrameDataset, episode_id: int) -> Screen:
-    return dataset.composites(episode_id, config.pairs.composite)
-
-
-def _changed_pixels(dataset: FrameDataset, composites: Screen) -> NDArray[np.int64]:
-    """Changed pixels int64 [T] of each pair of an episode."""
-    pairs = itertools.pairwise(composites)  # one at a time: all at once would take the memory twice
-    palette = dataset.info.palette
-    return np.array([np.count_nonzero(changed(before, after, palette)) for before, after in pairs], dtype=np.int64)
+    sheet = SampleSheet(dataset, held_out, config.pairs.composite).draw(model, palette)
+    write_png(folder / SAMPLES, sheet)
 
 
 def _values(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistics) -> Figures:

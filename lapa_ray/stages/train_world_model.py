@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lapa_ray.core.artefact import Artefact, Draft
 from lapa_ray.core.config import RayConfig, StageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
+from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.codes import CodeDataset, CodeEpisode
@@ -67,7 +68,7 @@ class Samples:
         return len(self.actions)
 
     def batch(self, items: NDArray[np.int64] | slice, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes int64 [B, 35], actions int64 [B], next codes int64 [B, 35]."""
+        """Codes int64 [B, tokens], actions int64 [B], next codes int64 [B, tokens]."""
         before, actions, after = (
             torch.from_numpy(part[items]).to(device) for part in (self.before, self.actions, self.after)
         )
@@ -119,6 +120,9 @@ class WorldModelTask:
         logits = network(before, actions)
         accuracy = (logits.detach().argmax(dim=-1) == after).float().mean()
         return F.cross_entropy(logits.flatten(0, 1), after.flatten()), {"accuracy": accuracy}
+
+    def observe(self, update: int, log: MetricLog, folder: Path) -> None:
+        """Nothing beside the loop's own figures."""
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:

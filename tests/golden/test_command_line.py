@@ -85,7 +85,8 @@ NAMED_BY_ARTEFACT = {
     "frames": "record",
     "dqn_source": "train-dqn",
     "dqn_strong": "train-dqn",
-    **dict.fromkeys(("sweep_latent_size", "sweep_quantizer", "sweep_conditioning"), "sweep"),
+    "vqvae_100k": "train-vqvae",
+    **dict.fromkeys(("sweep_latent_size", "sweep_quantizer", "sweep_conditioning", "sweep_batch_size"), "sweep"),
 }
 NOT_OPTIONS = {"space"}
 """Keys whose contents are not options of the command itself."""

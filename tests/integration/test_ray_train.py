@@ -25,6 +25,7 @@ from lapa_ray.stages import fit_workers, train_vqvae
 from lapa_ray.stages.fit import LAST, FitResources, FitResult, Share, TrainingConfig
 from lapa_ray.stages.pair_sources import StreamedPairs, training_pairs
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig
+from lapa_ray.stages.vqvae_observer import ObservationConfig
 from tests.support.recordings import frames_artefact
 from tests.support.toy_task import ToyConfig
 from tests.support.toy_training import SlowTask, train
@@ -158,7 +159,10 @@ def test_two_workers_stream_pairs_that_do_not_fit_their_memory(tmp_path):
         pairs=PairConfig(max_memory_gb=0.0107),
         model=VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8)),
         training=TrainingConfig(max_updates=2, batch_size=16, log_period_updates=1),
-        resources=FitResources(num_workers=2, device="cpu", cpus_per_worker=0.5),
+        resources=FitResources(num_workers=2, device="cpu", cpus_per_worker=0.5, throughput_period_updates=2),
+        observe=ObservationConfig(
+            num_pairs=2, figures_period_updates=1, histogram_period_updates=2, samples_period_updates=2
+        ),
         wandb=WandbConfig(mode="disabled"),
         ray=ToyConfig().ray,
     )
@@ -168,5 +172,9 @@ def test_two_workers_stream_pairs_that_do_not_fit_their_memory(tmp_path):
     )
     artefact = train_vqvae.run(config)
     rows = read_metrics(artefact.path / "metrics.jsonl")
-    assert [row["step"] for row in rows if "val_loss" not in row] == [1, 2]
+    assert [row["step"] for row in rows if "train_loss" in row] == [1, 2]
+    assert [row["step"] for row in rows if "sample_psnr_db" in row] == [1, 2], "the first worker looks, and no other"
+    assert [row["step"] for row in rows if "samples_per_s" in row] == [2]
+    for name in ("samples/update_0000002.png", "histograms/update_0000002.json"):
+        assert (artefact.path / name).exists()
     assert artefact.manifest.figures["num_updates"] == 2

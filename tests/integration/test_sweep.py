@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -101,6 +102,30 @@ def test_a_training_that_fails_is_shown_and_can_be_settled_for(frames, tmp_path,
     assert sweep(frames, out, *options, "--resume", "--accept_failed") == 0
     assert open_artefact(out).manifest.figures["num_failed"] == 1
     assert '<span class="verdict below">Failed:</span>' in (out / "sweep.html").read_text(encoding="utf-8")
+
+
+def test_speed_can_be_the_objective(frames, tmp_path):
+    out = tmp_path / "out"
+    options = ["--num_seeds=1", "--space={training.batch_size: [4, 8]}", "--objective=samples_per_s"]
+    options += ["--asha.enabled=false", "--resources.max_concurrent=1", "--train.training.max_updates=4"]
+    options.append("--train.resources.throughput_period_updates=2")
+    assert sweep(frames, out, *options) == 0
+    speeds = {
+        row["training.batch_size"]: row["samples_per_s"] for row in pq.read_table(out / "trials.parquet").to_pylist()
+    }
+    best = open_artefact(out).manifest.figures
+    assert best["best"] == f"batch_size_{max(speeds, key=speeds.get)}"
+    assert best["best_samples_per_s"] == max(speeds.values())
+
+
+def test_a_sweep_of_which_every_training_fails_says_why_and_what_to_try(frames, tmp_path, capfd):
+    out = tmp_path / "out"
+    options = ["--num_seeds=1", "--space={learning_rate: [1.0e+30]}", "--resources.num_retries=0"]
+    assert sweep(frames, out, *options) == cli.EXIT_BAD_INPUT
+    said = capfd.readouterr().err.splitlines()[-2:]
+    assert re.search(r"every training failed, 00_learning_rate_1e-30_seed_0 because: update \d+: the loss is ", said[0])
+    assert said[1].strip() == "Try one alone with train-vqvae, then add --resume."
+    assert not (out / "manifest.json").exists()
 
 
 def test_an_objective_that_is_no_figure_is_named(frames, tmp_path, capfd):

@@ -5,10 +5,13 @@ import subprocess
 import sys
 from urllib.parse import urlsplit
 
+import cv2
+import numpy as np
+import pytest
 import wandb
 
 from lapa_ray.core.config import WandbConfig
-from lapa_ray.core.metric_log import WANDB_SERVERS, MetricLog, read_metrics
+from lapa_ray.core.metric_log import WANDB_SERVERS, MetricLog, read_metrics, wandb_histogram
 from tests.support.local_cluster import free_port
 
 
@@ -24,6 +27,28 @@ def test_offline_keeps_a_run_beside_the_metrics(tmp_path, monkeypatch, capfd):
     assert len(runs) == 1
     assert runs[0].stat().st_size > 0
     assert capfd.readouterr().err == ""
+
+
+def test_pictures_and_histograms_are_shown_there_and_not_in_the_log(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    picture = np.zeros((6, 4, 3), np.uint8)
+    picture[1:3] = [250, 10, 90]
+    with MetricLog(tmp_path / "metrics.jsonl", "train-vqvae", WandbConfig(mode="offline")) as log:
+        log.write(7, {"loss": 0.5})
+        log.show(7, {"reconstructions": picture}, {"codes": np.arange(1024)})
+    (file,) = (tmp_path / "wandb").glob("offline-run-*/files/media/images/reconstructions_7_*.png")
+    np.testing.assert_array_equal(cv2.imread(str(file))[..., ::-1], picture)
+    assert [row["step"] for row in read_metrics(tmp_path / "metrics.jsonl")] == [7]
+
+
+@pytest.mark.parametrize(
+    ("size", "values", "bins"),
+    [(3, [0, 1, 2], [0, 1, 2, 3]), (1024, [4 * n + 1 for n in range(512)], range(0, 1025, 2))],
+)
+def test_a_histogram_has_no_more_bins_than_it_may(size, values, bins):
+    made = wandb_histogram(np.arange(size))
+    assert list(made.histogram) == values
+    assert list(made.bins) == list(bins)
 
 
 REFUSED = """if True:

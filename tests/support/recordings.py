@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lapa_ray.core.artefact import Draft
 from lapa_ray.core.config import StageConfig
@@ -73,6 +75,30 @@ def frames_artefact(path: Path, lengths: list[int], *, height: int = 210, seed: 
     record_counter(path, lengths, height=height)
     draft.finish(frame_figures(path))
     return FrameDataset.open(path)
+
+
+def write_play(
+    folder: Path,
+    episodes: Sequence[tuple[NDArray[np.uint8], NDArray[np.uint8]]],
+    game: str = "MsPacman",
+    unknown: tuple[str, ...] = (),
+    palette: NDArray[np.uint8] | None = None,
+) -> FrameDataset:
+    """A whole frames artefact of made play, a frame a step: RAM [T+1, 128] and screens [T+1, height, width] of each."""
+    height, width = episodes[0][1].shape[1:]
+    info = replace(CounterEnv().info, game=game, height=height, width=width, frame_skip=1, unknown=unknown)
+    info = info if palette is None else replace(info, palette=palette)
+    draft = Draft.begin(StageConfig(out=folder), "frames")
+    with FrameWriter(folder, info, "made", "nobody") as writer:
+        for episode_id, (ram, screens) in enumerate(episodes):
+            writer.begin_episode(episode_id)
+            for step in range(len(ram)):
+                one, none = slice(step, step + 1), np.zeros(1, np.int8)
+                frames = StepFrames(screens[one], ram[one], none, none.astype(np.float32), none)
+                writer.append(NO_ACTION if step == 0 else 0, frames, terminated=False, truncated=step == len(ram) - 1)
+            writer.end_episode()
+    draft.finish(frame_figures(folder))
+    return FrameDataset.open(folder)
 
 
 def _cut(frames: StepFrames, count: int) -> StepFrames:

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from lapa_ray.core.config import RayConfig, StageConfig
+from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.stages.fit import FitResources, Share, TrainingConfig, Turn
 
@@ -50,6 +51,9 @@ class ToyTask:
         if self._calls - 1 == self._bad_update:
             loss = loss * float("nan")
         return loss, {"items_sum": torch.tensor(float(turn.items.sum()))}
+
+    def observe(self, update: int, log: MetricLog, folder: Path) -> None:
+        pass
 
     @torch.inference_mode()
     def validate(self, tick) -> dict[str, float]:

@@ -1,4 +1,5 @@
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -44,6 +45,14 @@ def test_a_row_that_a_kill_cut_is_left_out_and_takes_no_other_with_it(tmp_path):
 
 def test_no_file_is_no_rows(tmp_path):
     assert read_metrics(tmp_path / "none.jsonl") == []
+
+
+@pytest.mark.parametrize("config", [None, WandbConfig(mode="disabled")])
+def test_pictures_cost_nothing_where_nobody_shows_them(tmp_path, monkeypatch, config):
+    monkeypatch.setitem(sys.modules, "wandb", None)  # an import of it would raise
+    with MetricLog(tmp_path / "m.jsonl", "bake", config) as log:
+        log.show(1, {"cake": np.zeros((2, 2, 3), np.uint8)}, {"crumbs": np.arange(3)})
+    assert (tmp_path / "m.jsonl").read_text() == ""
 
 
 @pytest.fixture

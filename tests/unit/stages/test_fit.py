@@ -1,5 +1,9 @@
 """The training loop, in this process."""
 
+import itertools
+import math
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -7,6 +11,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import MetricLog, read_metrics
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
+from lapa_ray.stages import throughput
 from lapa_ray.stages.fit import BEST, LAST, FitResources, FitResult, Share, TrainingConfig, run_fit
 from tests.support.toy_task import ToyConfig, ToyTask
 
@@ -25,10 +30,20 @@ class StopAt(StopRequest):
         return self.left < 0
 
 
-def train(folder, config=None, stop=None, **changes) -> FitResult:
+def train(folder, config=None, stop=None, task=ToyTask, **changes) -> FitResult:
     config = (config or ToyConfig()).model_copy(update=changes)
     stop = StopRequest() if stop is None else stop
-    return run_fit("toy", config, lambda share, device: ToyTask(config, share, device), folder, stop)
+    return run_fit("toy", config, lambda share, device: task(config, share, device), folder, stop)
+
+
+class PlainTask(ToyTask):
+    """Without what depends on the batch: normalisation and dropout."""
+
+    def __init__(self, config, share, device) -> None:
+        super().__init__(config, share, device)
+        torch.manual_seed(0)
+        self.model = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 1))
+        self.optimizer = torch.optim.Adam(self.model.parameters(), lr=0.01)
 
 
 def rows(folder):
@@ -128,6 +143,118 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_checkpoint(tmp_path):
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):
     with pytest.raises(LapaError, match=r"--training.batch_size 32: larger than .* \(20 items a worker\)"):
         train(tmp_path, training=TrainingConfig(batch_size=32))
+
+
+@pytest.mark.parametrize(("batch", "told"), [(32, "--training.batch_size 32: larger"), (8, "--training.accumulate_")])
+def test_what_is_too_large_an_update_is_named_by_the_option_that_asks_for_it(tmp_path, batch, told):
+    with pytest.raises(LapaError) as caught:
+        train(tmp_path, training=TrainingConfig(batch_size=batch, accumulate_batches=3))
+    assert str(caught.value).startswith(told)
+    assert "(20 items a worker)" in str(caught.value)
+
+
+def test_accumulated_batches_make_the_update_of_one_that_is_as_large(tmp_path):
+    weights = {}
+    for batch, accumulate in ((12, 1), (4, 3), (2, 6)):
+        folder = tmp_path / str(batch)
+        result = train(
+            folder,
+            task=PlainTask,
+            training=TrainingConfig(
+                num_epochs=2, batch_size=batch, accumulate_batches=accumulate, log_period_updates=1
+            ),
+        )
+        assert result.num_updates == 2
+        weights[batch] = states(folder)["model"]
+        assert [row["items_sum"] * accumulate for row in rows(folder)] == pytest.approx(
+            [row["items_sum"] for row in rows(tmp_path / "12")]
+        )
+    for batch in (4, 2):
+        torch.testing.assert_close(weights[batch], weights[12])
+    untrained = PlainTask(ToyConfig(), Share(), torch.device("cpu")).model.state_dict()
+    assert (weights[12]["0.weight"] - untrained["0.weight"]).abs().max() > 1e-3, "else they would be alike untrained"
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_trains_float32_weights_to_about_the_same(tmp_path, precision):
+    full, half = tmp_path / "float32", tmp_path / precision
+    training = TrainingConfig(num_epochs=8, batch_size=4, log_period_updates=1)
+    untrained = None
+    for folder in (full, half):
+        resources = FitResources(num_workers=0, device="cpu", precision=folder.name)
+        result = train(folder, task=PlainTask, training=training, resources=resources)
+        state = states(folder)
+        moments = [value for moment in state["optimizer"]["state"].values() for value in moment.values()]
+        assert {value.dtype for value in [*state["model"].values(), *moments]} == {torch.float32}
+        untrained = untrained or rows(folder)[0]["train_loss"]
+        assert result.figures["loss"] < untrained / 2
+    losses = [[row["train_loss"] for row in rows(folder)] for folder in (full, half)]
+    assert losses[0] != losses[1], "it was really half"
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=0.05)
+
+
+def test_the_scale_of_float16_losses_survives_a_stop(tmp_path):
+    """It begins too high for this task, so the first updates halve it and change nothing else."""
+    half = FitResources(num_workers=0, device="cpu", precision="float16", checkpoint_period_updates=3)
+    unbroken = train(tmp_path / "unbroken", resources=half)
+    train(tmp_path / "resumed", resources=half, stop=StopAt(4))
+    scale = states(tmp_path / "resumed")["scaler"]["scale"]
+    assert 0 < scale < 2**16
+    assert train(tmp_path / "resumed", resources=half) == unbroken
+    assert_equal_states(states(tmp_path / "resumed"), states(tmp_path / "unbroken"))
+    assert read_metrics(tmp_path / "resumed/metrics.jsonl") == read_metrics(tmp_path / "unbroken/metrics.jsonl")
+
+
+class NeverValidTask(ToyTask):
+    """Its first two validations are not-a-number."""
+
+    validations = 0
+
+    def validate(self, tick):
+        self.validations += 1
+        return super().validate(tick) if self.validations > 2 else {"loss": float("nan")}
+
+
+def test_a_first_validation_that_is_no_number_keeps_a_best_until_there_is_a_better(tmp_path):
+    short = TrainingConfig(num_epochs=1, batch_size=4)
+    train(tmp_path / "one", task=NeverValidTask, training=short)
+    assert load_checkpoint(tmp_path / "one" / BEST)["update"] == 5
+    train(tmp_path / "two", task=NeverValidTask, training=short.model_copy(update={"num_epochs": 2}))
+    assert load_checkpoint(tmp_path / "two" / BEST)["update"] == 5, "the second is no better"
+    result = train(tmp_path / "four", task=NeverValidTask)
+    best = load_checkpoint(tmp_path / "four" / BEST)
+    assert best["update"] in {15, 20}
+    assert best["figures"] == result.figures
+    assert result.figures["loss"] > 0
+
+
+def test_throughput_is_logged_when_it_is_due(tmp_path, monkeypatch):
+    """By a clock that goes on by a second each time it is looked at: once before an update, once after."""
+    monkeypatch.setattr(throughput, "time", SimpleNamespace(perf_counter=itertools.count().__next__))
+    quick = FitResources(num_workers=0, device="cpu", throughput_period_updates=4)
+    train(tmp_path, resources=quick, training=TrainingConfig(num_epochs=4, batch_size=2, accumulate_batches=2))
+    rows = [row for row in read_metrics(tmp_path / "metrics.jsonl") if "samples_per_s" in row]
+    assert [(row["step"], row["samples_per_s"]) for row in rows] == [(step, 4) for step in (4, 8, 12, 16, 20)]
+
+
+@pytest.mark.parametrize(("said", "share"), [("37\n", 0.37), ("[N/A]\n", None), ("", None)])
+def test_how_busy_a_gpu_is_comes_from_what_nvidia_smi_says(said, share):
+    told = throughput.share_of(said)
+    assert math.isnan(told) if share is None else told == share
+
+
+def test_checkpoints_are_kept_now_and_then(tmp_path):
+    train(tmp_path, resources=FitResources(num_workers=0, device="cpu", kept_checkpoint_period_updates=8))
+    kept = sorted((tmp_path / "checkpoints").glob("update_*"))
+    assert [path.name for path in kept] == ["update_0000008.pt", "update_0000016.pt"]
+    assert load_checkpoint(kept[0])["update"] == 8
+    ToyTask(ToyConfig(), Share(), torch.device("cpu")).model.load_state_dict(load_checkpoint(kept[0])["model"])
+
+
+def test_compiling_without_a_compiler_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(LapaError, match=r"--resources\.compile: torch\.compile needs a C\+\+ compiler"):
+        train(tmp_path, resources=FitResources(num_workers=0, device="cpu", compile=True))
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path):

@@ -7,7 +7,7 @@ import yaml
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.evaluation.sweep_results import Setting
-from lapa_ray.stages.sweep import SweepConfig, best_yaml, plan, run
+from lapa_ray.stages.sweep import SweepConfig, best_yaml, plan, run, speed_of
 
 SPACE = {"model.code_dim": [8, 16], "model.quantizer": [{"kind": "simvq"}, {"kind": "ema", "cosine": True}]}
 
@@ -64,6 +64,32 @@ def test_a_path_inside_another_of_the_space_is_refused_and_spoils_nothing():
 def test_a_figure_by_a_wrong_name_is_refused_before_anything_is_trained(fields):
     with pytest.raises(LapaError, match="no validation figure; there are changed_psnr_db, codes_used, copy_last"):
         run(config(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"objective": "samples_per_s"}, "ASHA judges by validations, which tell no speed; add --asha.enabled false"),
+        (
+            {"constraints": ["samples_per_s > 9"], "train": {"training": {"max_updates": 300}}},
+            "--constraints samples_per_s: needs two rows of it at least",
+        ),
+        (
+            {"constraints": ["samples_per_s > 9"], "train": {"resources": {"throughput_period_updates": 0}}},
+            "give --train.resources.throughput_period_updates at most half",
+        ),
+    ],
+)
+def test_a_speed_that_would_not_be_told_is_refused_before_anything_is_trained(fields, told):
+    with pytest.raises(LapaError, match=told):
+        run(config(**fields))
+
+
+def test_speed_is_the_median_of_the_rows_but_the_first():
+    rates = [1.0, 30.0, None, 50.0, 40.0]
+    rows = [{"step": 0, "val_loss": 1.0}, *({"step": step, "samples_per_s": rate} for step, rate in enumerate(rates))]
+    assert speed_of(rows) == {"samples_per_s": 40.0}
+    assert speed_of(rows[:2]) == {}
 
 
 def test_paths_of_a_trial_are_absolute():

@@ -1,0 +1,83 @@
+"""The VQ-VAE benchmark: its figures of made times, that both networks are one, and that the sides make real updates."""
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import _vqvae_sides
+from benchmarks._vqvae_sides import (
+    BATCH_SIZE,
+    WARM_UP,
+    Ours,
+    PlainLoop,
+    PlainVqvae,
+    bare,
+    config_of,
+    in_a_loop,
+    one_batch,
+    samples_per_s,
+    seconds_per_update,
+)
+from benchmarks.vqvae import rows
+from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
+from tests.support.recordings import frames_artefact
+
+
+def test_the_first_updates_of_a_round_do_not_count():
+    times = [*np.linspace(0, 100, WARM_UP).tolist(), 100.5, 101.0, 103.0]
+    assert samples_per_s(times) == pytest.approx(3 * BATCH_SIZE / 3)
+    assert seconds_per_update(times) == pytest.approx(1.0)
+
+
+def test_ratios_are_medians_over_rounds_and_overheads_their_excess():
+    rates = {
+        "ours": [30.0, 40.0, 90.0],
+        "plain": [20.0, 20.0, 30.0],
+        "plain_channels_last": [30.0, 20.0, 90.0],
+        "floor": [60.0, 50.0, 100.0],
+    }
+    seconds = {"ray_train": [1.1, 2.2, 3.0], "fit": [1.0, 2.2, 3.0], "bare": [1.0, 2.0, 3.0]}
+    told = {row.key: row.value for row in rows(rates, seconds)}
+    assert told == pytest.approx(
+        {
+            "vs_plain_loop": 2.0,  # 1.5, 2, 3
+            "vs_plain_loop_channels_last": 1.0,  # 1, 2, 1
+            "vs_floor": 0.8,  # 0.5, 0.8, 0.9
+            "samples_per_s": 40.0,
+            "train_overhead": 0.1,
+            "loop_overhead": 0.0,
+        }
+    )
+
+
+def test_the_plain_network_is_ours_in_another_layout():
+    config = VqvaeConfig(width=2)
+    torch.manual_seed(0)
+    ours = Vqvae(config)
+    torch.manual_seed(0)
+    plain = PlainVqvae(config)
+    assert plain.encoder[3].weight.is_contiguous()
+    assert not ours.encoder[3].weight.is_contiguous()
+    frame_t, frame_t1 = torch.rand(2, 2, 3, 210, 160).mul(2).sub(1)
+    picture, loss = plain(frame_t, frame_t1)
+    output = ours(frame_t, frame_t1)
+    torch.testing.assert_close(picture, output.reconstruction, rtol=0, atol=1e-4)
+    torch.testing.assert_close(loss, output.quantizer_loss)
+
+
+def test_the_sides_make_updates(tmp_path, monkeypatch):
+    """Ours goes on where its last round ended."""
+    monkeypatch.setattr(_vqvae_sides, "BATCH_SIZE", 2)
+    monkeypatch.setattr(_vqvae_sides, "WARM_UP", 1)
+    frames = frames_artefact(tmp_path / "frames", [6, 6]).artefact.path
+    ours = Ours(config_of(frames, tmp_path / "ours", 2))
+    assert [len(ours.times(1)) for _ in range(2)] == [2, 2]
+    assert ours._fit.update == 4
+    plain = PlainLoop(one_batch(), 2, torch.device("cpu"), channels_last=False)
+    before = plain.model.encoder[0].weight.detach().clone()
+    assert len(plain.times(1)) == 2
+    assert (plain.model.encoder[0].weight != before).any()
+    config = config_of(frames, tmp_path / "timed", 2, num_updates=2)
+    for times in (in_a_loop(config, 0), bare(config, 2)):
+        assert len(times) == 2
+        assert times == sorted(times)
