@@ -115,14 +115,13 @@ class EntityMeter:
         )
 
     def _enter(self, looks: Looks, episode: _Episode) -> None:
-        for kind, things, meter in (
-            (self._sprites, episode.sprites, SpriteRecall),
-            (self._marks, episode.marks, MarksF1),
-            (self._cells, looks.cells, SignReading),
-        ):
-            for thing in things:
-                self._labels[thing.name] = thing.label
-                kind.setdefault(thing.name, meter(KEYS))
+        self._labels |= {thing.name: thing.label for thing in (*episode.sprites, *episode.marks, *looks.cells)}
+        for sprite in episode.sprites:
+            self._sprites.setdefault(sprite.name, SpriteRecall(KEYS))
+        for marks in episode.marks:
+            self._marks.setdefault(marks.name, MarksF1(KEYS))
+        for cells in looks.cells:
+            self._cells.setdefault(cells.name, SignReading(KEYS))
 
     def _figures(self, seed: int) -> Iterator[Figure]:
         for name, sprite in self._sprites.items():

@@ -69,7 +69,9 @@ class PixelMetrics:
         if with_ssim:
             similarity = ssim_map(predicted, true).mean(dim=1)
             self._ssim.add(episode_id, float(similarity.mean(dim=(1, 2)).double().sum()), len(true))
-            self._changed_ssim.add(episode_id, float(similarity[changed].double().sum()), num_changed)
+            self._changed_ssim.add(
+                episode_id, float(similarity[changed.to(similarity.device)].double().sum()), num_changed
+            )
 
     def psnr(self, seed: int = 0) -> Estimate:
         """PSNR over all pixels, dB."""

@@ -1,8 +1,8 @@
 """Sprite recall: pictures of palette indices and where RAM says a sprite is → whether they show it, and how far off.
 
 A sprite is looked for in a window around its box, by its colours. It is shown by the true picture if enough pixels
-there have them, and found in another if that has between a third and three times as many; how far off is the distance of
-the two centroids. Knows no model: what it made comes as one more picture.
+there have them, and found in another if that has between a third and three times as many; how far off is the
+distance of the two centroids. Knows no model: what it made comes as one more picture.
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ from tests.support.comparisons import made_comparison
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
 
 SMALL = ["--horizon=3", "--num_rollouts=6", "--num_pictured_rollouts=3", "--num_ssim_pairs=4", "--device=cpu"]
+SMALL += ["--num_part_pairs=6"]
 OFF = ["--wandb.mode=disabled"]
 READS = ("frames", "vqvae", "codes", "world_model")
 
