@@ -1,4 +1,4 @@
-"""What Breakout's entities look like: colours and places on the screen, read off the emulator.
+"""What the entities of Breakout look like: colours and places on the screen, read off the emulator.
 
 `tests/integration/test_looks.py` holds them against real play.
 """

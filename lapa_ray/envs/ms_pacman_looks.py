@@ -1,4 +1,4 @@
-"""What Ms. Pac-Man's entities look like: colours and places on the screen, read off the emulator.
+"""What the entities of MsPacman look like: colours and places on the screen, read off the emulator.
 
 `tests/integration/test_looks.py` holds them against real play.
 """
