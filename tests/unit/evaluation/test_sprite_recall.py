@@ -119,3 +119,13 @@ def test_each_picture_is_counted_for_itself():
     recall.update(7, where, np.array([1, 2]), true, true, {"model": guess})
     assert recall.recall("model", 2).value == 0.5
     assert recall.position_error("model").value == pytest.approx(2)
+
+
+def test_what_is_not_asked_for_does_not_shift_the_pictures_that_are():
+    recall = SpriteRecall(("model",))
+    true = np.stack([EMPTY, picture(TOP, LEFT + 20)])
+    guess = np.stack([EMPTY, picture(TOP, LEFT + 21)])
+    where = sought(2, left=np.array([LEFT, LEFT + 20], np.int16), wanted=np.array([False, True]))
+    recall.update(0, where, np.array([0, 1]), true[::-1], true, {"model": guess})
+    assert recall.position_error("model").value == pytest.approx(1)
+    assert recall.position_error("model").num_samples == 1
