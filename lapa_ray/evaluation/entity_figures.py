@@ -115,12 +115,14 @@ class EntityMeter:
         )
 
     def _enter(self, looks: Looks, episode: _Episode) -> None:
-        self._labels |= {thing.name: thing.label for thing in (*episode.sprites, *episode.marks, *looks.cells)}
         for sprite in episode.sprites:
+            self._labels[sprite.name] = sprite.label
             self._sprites.setdefault(sprite.name, SpriteRecall(KEYS))
         for marks in episode.marks:
+            self._labels[marks.name] = marks.label
             self._marks.setdefault(marks.name, MarksF1(KEYS))
         for cells in looks.cells:
+            self._labels[cells.name] = cells.label
             self._cells.setdefault(cells.name, SignReading(KEYS))
 
     def _figures(self, seed: int) -> Iterator[Figure]:
