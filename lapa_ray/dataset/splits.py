@@ -6,8 +6,29 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from typing import Literal, NamedTuple
 
 from lapa_ray.core.errors import LapaError
+
+Split = Literal["90/10", "80/20", "80/10/10"]
+"""Shares of the episodes in per cent: training, validation and, where there is a third, test."""
+
+
+class Parts(NamedTuple):
+    """Episode ids, each list ascending. The validation part chooses the best checkpoint; the test part, empty if there
+    is none, has no part in anything.
+    """
+
+    training: list[int]
+    validation: list[int]
+    test: list[int]
+
+
+def named_parts(episode_ids: Iterable[int], split: Split, name: str = "the dataset") -> Parts:
+    """The parts of `split`, see `split_parts`; the test part of 80/10/10 is what 90/10 and 80/20 hold out, or of it."""
+    shares = [int(share) / 100 for share in split.split("/")]
+    training, validation, *test = split_parts(episode_ids, shares, name)
+    return Parts(training, validation, test[0] if test else [])
 
 
 def split_parts(

@@ -18,6 +18,7 @@ from lapa_ray.core.pictures import Composite, Screen, changed, to_rgb
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.codes import CodeStatistics
+from lapa_ray.evaluation.entity_figures import EntityMeter
 from lapa_ray.evaluation.exhibits import Exhibits, choose_pairs, median_rollout, strip_horizons
 from lapa_ray.evaluation.figures import FigureGroup, HorizonCurves
 from lapa_ray.evaluation.model_figures import codes_group, horizon_curves, world_model_group
@@ -55,9 +56,13 @@ class Sampling:
     num_rollouts: int
     num_pictured_rollouts: int
     num_ssim_pairs: int
+    num_part_pairs: int
+    """Pairs of each of the other parts of the split, see `evaluation.part_figures`."""
     batch_size: int
     palette: NDArray[np.uint8]
     """What the VQ-VAE sees of indices, RGB uint8 [256, 3]; empty where pictures are RGB themselves."""
+    held_out_part: str
+    """Which part of the split the held-out episodes are: validation or test."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,10 @@ class Measurement:
         self._training_codes = self._count_codes(training)
         self._held_out_codes = self._count_codes(self.held_out)
         mode = self._training_codes.mode()
-        self._pixels = ReconstructionMeter(models.decode, self._palette, self._median_frame(training))
+        self.median_frame = self._median_frame(training)
+        """Baseline, uint8 [H, W, 3]."""
+        self._entities = EntityMeter(frames.info.game, self._palette)
+        self._pixels = ReconstructionMeter(models.decode, self._palette, self.median_frame, self._entities.update)
         self._teacher = TeacherForcedMeter(models.dynamics, mode, batch_size=sampling.batch_size)
         self._rollouts = OpenLoopMeter(models.dynamics, models.decode, mode, self._palette, horizon=sampling.horizon)
         self._changed: dict[int, NDArray[np.int64]] = {}
@@ -111,11 +119,12 @@ class Measurement:
     def groups(self, seed: int) -> tuple[FigureGroup, ...]:
         """The figures of VQ-VAE, codes and world model."""
         count = len(self.held_out)
-        where = f"{count} held-out episode{'s' if count > 1 else ''}"
+        where = f"{count} held-out episode{'s' if count > 1 else ''} ({self._sampling.held_out_part} part)"
         pairs = f"All {self.num_steps:,} pairs of {where}."
         tokens = f"All tokens of {self.num_steps:,} pairs of {where}."
         return (
             reconstruction_group(self._pixels, seed, self.ssim_fact, pairs),
+            self._entities.group(seed, pairs),
             codes_group(self._held_out_codes, self._training_codes, count, tokens),
             self._world_model_group(seed, where),
         )
@@ -169,6 +178,7 @@ class Measurement:
         counts = [np.count_nonzero(changed(before, after, self._palette)) for before, after in pairwise(composites)]
         self._changed[episode_id] = np.array(counts, dtype=np.int64)
         track, size = self._track(episode_id), self._sampling.batch_size
+        self._entities.begin(episode_id, composites, self._frames.steps(episode_id).ram)
         for steps in batches(np.arange(len(track.codes)), size):
             self._pixels.update(episode_id, composites, track.codes, steps, self._ssim_steps[episode_id])
             yield len(steps)

@@ -26,7 +26,7 @@ from lapa_ray.evaluation.figures import (
 )
 from lapa_ray.evaluation.horizon_charts import horizon_charts
 from lapa_ray.evaluation.images import HEAT_SCALE_LEVELS, code_matrix, error_heat, png_data_uri
-from lapa_ray.evaluation.remarks import limits, mixed_versions, summary_sentence
+from lapa_ray.evaluation.remarks import NOT_SUMMARISED, limits, mixed_versions, summary_sentence
 from lapa_ray.evaluation.templates import page_template
 from lapa_ray.evaluation.training_charts import Rows, training_charts
 
@@ -34,6 +34,7 @@ HEADLINES = (
     "return_mean",
     "reconstruction_psnr_db",
     "reconstruction_changed_psnr_db",
+    "player_recall_2px",
     "codes_perplexity",
     "world_model_teacher_forced_accuracy",
     "world_model_teacher_forced_changed_accuracy",
@@ -103,7 +104,8 @@ def render_page(
 
 
 def _summary(evaluation: Evaluation) -> dict[str, Any]:
-    figures = [figure for group in evaluation.groups for figure in group.figures]
+    shown = [group for group in evaluation.groups if group.name not in NOT_SUMMARISED]
+    figures = [figure for group in shown for figure in group.figures]
     headlines = [figure for figure in figures if _is_headline(figure)]
     return {"headlines": headlines, "sentence": summary_sentence(figures)}
 

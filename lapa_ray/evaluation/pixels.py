@@ -1,4 +1,4 @@
-"""Pixel metrics: predicted and true pictures → PSNR, SSIM, L1, over all pixels and over those that changed.
+"""Pixel metrics: predicted and true pictures → PSNR, SSIM, L1, L2, over all pixels and over those that changed.
 
 Streaming: `update` with a batch, `psnr()` … at the end. Squared error is pooled over everything that was given, in
 8-bit RGB; a mean of the decibels of single pictures would flatter a model that is perfect on still ones.
@@ -29,15 +29,17 @@ def psnr_db(mean_squared_error: Array) -> Array:
         return 10 * np.log10(MAX_VALUE**2 / np.asarray(mean_squared_error, dtype=np.float64))
 
 
-def ssim(predicted: Tensor, true: Tensor) -> Tensor:
-    """Structural similarity float [B] of pictures uint8 [B, 3, H, W] (torchmetrics: Gaussian window, σ 1.5)."""
+def ssim_map(predicted: Tensor, true: Tensor) -> Tensor:
+    """Structural similarity at each pixel, float [B, 3, H, W], of pictures uint8 [B, 3, H, W] (Wang et al. 2004).
+
+    torchmetrics': Gaussian window, σ 1.5. A picture's structural similarity is the mean of its pixels.
+    """
     # Not above: it brings SciPy's signals and half of torchmetrics, 1.5 s in each worker that starts.
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    similarity = structural_similarity_index_measure(
-        predicted.float(), true.float(), data_range=MAX_VALUE, reduction="none"
+    _, similarity = structural_similarity_index_measure(
+        predicted.float(), true.float(), data_range=MAX_VALUE, reduction="none", return_full_image=True
     )
-    assert isinstance(similarity, Tensor)
     return similarity
 
 
@@ -45,7 +47,8 @@ class PixelMetrics:
     """How far pictures are from the true ones, by episode."""
 
     def __init__(self) -> None:
-        self._squared, self._absolute, self._changed, self._ssim = (PooledRatio() for _ in range(4))
+        self._squared, self._absolute, self._ssim = (PooledRatio() for _ in range(3))
+        self._changed, self._changed_absolute, self._changed_ssim = (PooledRatio() for _ in range(3))
 
     def update(
         self, predicted: Tensor, true: Tensor, changed: Tensor, episode_id: int = 0, *, with_ssim: bool = False
@@ -62,8 +65,13 @@ class PixelMetrics:
         self._squared.add(episode_id, _norm(ours, truth, cv2.NORM_L2SQR), truth.size)
         self._absolute.add(episode_id, _norm(ours, truth, cv2.NORM_L1), truth.size)
         self._changed.add(episode_id, _norm(ours, truth, cv2.NORM_L2SQR, mask), 3 * num_changed)
+        self._changed_absolute.add(episode_id, _norm(ours, truth, cv2.NORM_L1, mask), 3 * num_changed)
         if with_ssim:
-            self._ssim.add(episode_id, float(ssim(predicted, true).double().sum()), len(true))
+            similarity = ssim_map(predicted, true).mean(dim=1)
+            self._ssim.add(episode_id, float(similarity.mean(dim=(1, 2)).double().sum()), len(true))
+            self._changed_ssim.add(
+                episode_id, float(similarity[changed.to(similarity.device)].double().sum()), num_changed
+            )
 
     def psnr(self, seed: int = 0) -> Estimate:
         """PSNR over all pixels, dB."""
@@ -76,6 +84,22 @@ class PixelMetrics:
     def l1(self, seed: int = 0) -> Estimate:
         """Mean absolute error, 8-bit levels."""
         return self._absolute.estimate(seed=seed)
+
+    def changed_l1(self, seed: int = 0) -> Estimate:
+        """The same over the pixels that changed."""
+        return self._changed_absolute.estimate(seed=seed)
+
+    def l2(self, seed: int = 0) -> Estimate:
+        """Root of the mean squared error, 8-bit levels."""
+        return self._squared.estimate(np.sqrt, seed)
+
+    def changed_l2(self, seed: int = 0) -> Estimate:
+        """The same over the pixels that changed."""
+        return self._changed.estimate(np.sqrt, seed)
+
+    def changed_ssim(self, seed: int = 0) -> Estimate:
+        """Mean structural similarity at the pixels that changed, of the pictures that were counted with it."""
+        return self._changed_ssim.estimate(seed=seed)
 
     def ssim(self, seed: int = 0) -> Estimate:
         """Mean structural similarity of the pictures that were counted with it, in [−1, 1]."""

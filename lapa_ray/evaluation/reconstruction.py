@@ -23,15 +23,38 @@ looks at frame t."""
 Codes = NDArray[np.integer]
 
 STILL_NOTE = "Nearly free, as most of the picture stands still: read it beside its baselines only."
+Watch = Callable[[NDArray[np.int64], Tensor], None]
+"""Hears of each batch: steps of the pairs, and the model's frames t+1, uint8 [B, 3, H, W]."""
+
 CHANGED_NOTE = "On the pixels alone that differ between frame t and frame t+1."
+L1_NOTE, L2_NOTE = "Mean absolute error of a channel.", "Root of the mean squared error of a channel."
+
+Measure = Callable[[PixelMetrics, int], Estimate]
+MEASURES: tuple[tuple[str, str, str, Measure], ...] = (
+    ("psnr_db", "PSNR", "dB", PixelMetrics.psnr),
+    ("changed_psnr_db", "PSNR on changed pixels", "dB", PixelMetrics.changed_psnr),
+    ("ssim", "SSIM", "", PixelMetrics.ssim),
+    ("changed_ssim", "SSIM at changed pixels", "", PixelMetrics.changed_ssim),
+    ("l1_levels", "L1 error", "levels", PixelMetrics.l1),
+    ("changed_l1_levels", "L1 error on changed pixels", "levels", PixelMetrics.changed_l1),
+    ("l2_levels", "L2 error", "levels", PixelMetrics.l2),
+    ("changed_l2_levels", "L2 error on changed pixels", "levels", PixelMetrics.changed_l2),
+)
+"""Name, label, unit and how it is measured of every pixel figure."""
 
 
 class ReconstructionMeter:
     """Accumulates what the decoder makes of the codes of held-out pairs."""
 
-    def __init__(self, decode: Decoder, palette: NDArray[np.uint8], median_frame: NDArray[np.uint8]) -> None:
-        """`median_frame` uint8 [H, W, 3]; `palette` uint8 [256, 3]."""
-        self._decode, self._palette = decode, palette
+    def __init__(
+        self,
+        decode: Decoder,
+        palette: NDArray[np.uint8],
+        median_frame: NDArray[np.uint8],
+        watch: Watch | None = None,
+    ) -> None:
+        """`median_frame` uint8 [H, W, 3]; `palette` uint8 [256, 3]; `watch` sees what the model makes."""
+        self._decode, self._palette, self._watch = decode, palette, watch
         self._median = chw(median_frame[None])
         self.model, self.copy_last, self.median = PixelMetrics(), PixelMetrics(), PixelMetrics()
 
@@ -58,39 +81,34 @@ class ReconstructionMeter:
         before, after = composites[steps], composites[steps + 1]
         moved = torch.from_numpy(changed(before, after, self._palette))
         seen, true = chw(to_rgb(before, self._palette)), chw(to_rgb(after, self._palette))
+        made = decode_8bit(self._decode, codes[steps], seen)
+        if self._watch is not None:
+            self._watch(steps, made)
         predictions = (
-            (self.model, decode_8bit(self._decode, codes[steps], seen)),
+            (self.model, made),
             (self.copy_last, seen),
             (self.median, self._median.expand_as(true)),
         )
         for metrics, predicted in predictions:
             metrics.update(predicted, true, moved, episode_id, with_ssim=with_ssim)
 
-    def figures(self, seed: int, ssim_note: str) -> tuple[Figure, ...]:
-        """All pixel figures, each beside both baselines."""
-        return (
-            self._figure("psnr_db", "PSNR", "dB", PixelMetrics.psnr, seed, STILL_NOTE),
-            self._figure(
-                "changed_psnr_db", "PSNR on changed pixels", "dB", PixelMetrics.changed_psnr, seed, CHANGED_NOTE
-            ),
-            self._figure("ssim", "SSIM", "", PixelMetrics.ssim, seed, ssim_note),
-            self._figure("l1_levels", "L1 error", "levels", PixelMetrics.l1, seed, "Mean absolute error of a channel."),
-        )
-
-    def _figure(
-        self, name: str, label: str, unit: str, measure: Callable[[PixelMetrics, int], Estimate], seed: int, note: str
-    ) -> Figure:
-        return Figure(
-            name=f"reconstruction_{name}",
-            label=label,
-            unit=unit,
-            better="lower" if unit == "levels" else "higher",
-            estimate=measure(self.model, seed),
-            baselines={
-                "copy_last_frame": measure(self.copy_last, seed),
-                "median_frame": measure(self.median, seed),
-            },
-            note=note,
+    def figures(self, seed: int, ssim_note: str, part: str = "") -> tuple[Figure, ...]:
+        """All pixel figures, each beside both baselines; `part` of the split, unless they are held out."""
+        notes = {"psnr_db": STILL_NOTE, "l1_levels": L1_NOTE, "l2_levels": L2_NOTE, "ssim": ssim_note}
+        return tuple(
+            Figure(
+                name=f"reconstruction_{part}_{name}" if part else f"reconstruction_{name}",
+                label=f"{label}, {part} part" if part else label,
+                unit=unit,
+                better="lower" if unit == "levels" else "higher",
+                estimate=measure(self.model, seed),
+                baselines={
+                    "copy_last_frame": measure(self.copy_last, seed),
+                    "median_frame": measure(self.median, seed),
+                },
+                note=CHANGED_NOTE if name.startswith("changed_") else notes[name],
+            )
+            for name, label, unit, measure in MEASURES
         )
 
 
@@ -102,7 +120,7 @@ def reconstruction_group(meter: ReconstructionMeter, seed: int, ssim_note: str, 
 
 
 def median_frame(composites: Screen, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Per-pixel median colour, uint8 [H, W, 3], of `composites` uint8 [N, H, W]."""
+    """Per-pixel median colour, channel by channel, uint8 [H, W, 3], of `composites` uint8 [N, H, W]."""
     rows = (np.median(to_rgb(composites[:, row], palette), axis=0) for row in range(composites.shape[1]))
     return np.stack(list(rows)).round().astype(np.uint8)
 

@@ -1,6 +1,7 @@
 """`evaluate`: agent, frames, vqvae, codes, world_model → evaluation. Every figure beside its trivial baselines.
 
-Measures on the held-out 10 % of the episodes, which lie inside the 20 % that the world model never saw.
+Measures on episodes that no model was trained on: the test part where a model's split has one, else the part that
+chose the VQ-VAE's best checkpoint, the 10 % which lie inside the 20 % that the world model was not trained on.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import STOPPING, StopRequest, stop_on_signal
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
-from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.dataset.splits import Parts, named_parts
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
 from lapa_ray.evaluation.figures import Evaluation, FigureGroup
 from lapa_ray.evaluation.measurement import Measurement, Models, Sampling
+from lapa_ray.evaluation.part_figures import PartMeter
+from lapa_ray.evaluation.remarks import choice_remark
 from lapa_ray.evaluation.returns import play_random_episode, returns_group
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.vqvae import load_vqvae
 from lapa_ray.models.world_model import load_world_model
-from lapa_ray.stages.train_vqvae import HELD_OUT as VQVAE_HELD_OUT
 from lapa_ray.stages.train_vqvae import PairConfig
-from lapa_ray.stages.train_world_model import HELD_OUT as WORLD_MODEL_HELD_OUT
 
 FIGURES, PICTURES = "figures.json", "pictures.npz"
 
@@ -62,6 +63,9 @@ class EvaluateConfig(StageConfig):
     """Rollouts of these that are decoded to pictures and measured in dB."""
     num_ssim_pairs: PositiveInt = 500
     """Pairs on which SSIM is measured, evenly spaced; it costs about 20 ms a picture on a CPU core."""
+    num_part_pairs: PositiveInt = 500
+    """Pairs of the VQ-VAE's train part, and of its validation part where there is a test part, on which the pixel
+    figures are measured too, evenly spaced."""
     num_random_episodes: PositiveInt = 30
     """Episodes of random play that the agent's return is compared with."""
     batch_size: Annotated[PositiveInt, NOT_IDENTITY] = 64
@@ -105,9 +109,31 @@ class Chain:
 
     def split(self) -> tuple[list[int], list[int]]:
         """Training episodes of the world model, and the held-out ones that no model was trained on."""
-        _, held_out = split_episodes(self.frames.episode_ids, min(VQVAE_HELD_OUT, WORLD_MODEL_HELD_OUT))
-        training, _ = split_episodes(self.frames.episode_ids, WORLD_MODEL_HELD_OUT)
-        return training, held_out
+        vqvae, world_model = self.vqvae_parts, self._world_model_parts
+        held_out = vqvae.test or world_model.test or min(vqvae.validation, world_model.validation, key=len)
+        return world_model.training, held_out
+
+    @property
+    def vqvae_parts(self) -> Parts:
+        """The parts of the VQ-VAE's split."""
+        split = PairConfig(**self.vqvae.manifest.config["pairs"]).split
+        return named_parts(self.frames.episode_ids, split, self.frames.name)
+
+    @property
+    def _world_model_parts(self) -> Parts:
+        return named_parts(self.frames.episode_ids, self.world_model.manifest.config["split"], self.frames.name)
+
+    @property
+    def seen_parts(self) -> dict[str, list[int]]:
+        """The other parts of the VQ-VAE's split, by name."""
+        parts = self.vqvae_parts
+        return {"train": parts.training} | ({"validation": parts.validation} if parts.test else {})
+
+    def chosen_on_held_out(self) -> list[str]:
+        """The models whose best checkpoint was chosen on episodes that are measured on."""
+        held_out = set(self.split()[1])
+        parts = {"VQ-VAE": self.vqvae_parts, "world model": self._world_model_parts}
+        return [name for name, part in parts.items() if held_out & set(part.validation)]
 
     @property
     def composite(self) -> Composite:
@@ -136,8 +162,10 @@ class Chain:
             num_rollouts=config.num_rollouts,
             num_pictured_rollouts=config.num_pictured_rollouts,
             num_ssim_pairs=config.num_ssim_pairs,
+            num_part_pairs=config.num_part_pairs,
             batch_size=config.batch_size,
             palette=self.palette(),
+            held_out_part="validation" if "VQ-VAE" in self.chosen_on_held_out() else "test",
         )
 
     def agents_episodes(self) -> list[int]:
@@ -163,15 +191,18 @@ def run(config: EvaluateConfig) -> Artefact:
     chain = Chain.open(config)
     models, split = load_models(chain, resolve_device(config.device, "--device")), chain.split()
     draft = Draft.begin(config, "evaluation", chain.parents)
-    measurement = Measurement(chain.frames, chain.codes, models, split, chain.sampling(config))
+    sampling = chain.sampling(config)
+    measurement = Measurement(chain.frames, chain.codes, models, split, sampling)
+    parts = PartMeter(chain.frames, chain.codes, models.decode, chain.seen_parts, sampling, measurement.median_frame)
     with (
         stop_on_signal(said=STOPPING) as stop,
         MetricLog(draft.metrics_path, "evaluate", config.wandb, draft.run.config) as log,
     ):
-        _measure(measurement, stop)
+        _measure(measurement, "evaluate: models", stop)
+        _measure(parts, "evaluate: parts of the split", stop)
         recorded, random = _returns(chain, config, stop)
         group = _returns_group(chain, recorded, random, config.seed)
-        evaluation = _evaluation(chain, measurement, group, config.seed)
+        evaluation = _evaluation(chain, measurement, parts, group, config.seed)
         figures = evaluation.manifest_figures()
         log.write(0, {name: value for name, value in figures.items() if isinstance(value, int | float)})
     measurement.exhibits(recorded, random).save(draft.path / PICTURES)
@@ -189,9 +220,9 @@ def _on(device: torch.device, function: Callable[..., Tensor]) -> Callable[..., 
     return lambda *tensors: function(*(tensor.to(device) for tensor in tensors))
 
 
-def _measure(measurement: Measurement, stop: StopRequest) -> None:
-    with Progress("evaluate: models", measurement.num_samples, "samples") as progress:
-        for num_samples in measurement.run():
+def _measure(meter: Measurement | PartMeter, title: str, stop: StopRequest) -> None:
+    with Progress(title, meter.num_samples, "samples") as progress:
+        for num_samples in meter.run():
             progress.advance(num_samples)
             _raise_if(stop)
 
@@ -226,14 +257,20 @@ def _returns_group(chain: Chain, recorded: list[float], random: list[float], see
     return returns_group(recorded, random, seed, data, note)
 
 
-def _evaluation(chain: Chain, measurement: Measurement, returns: FigureGroup, seed: int) -> Evaluation:
+def _evaluation(
+    chain: Chain, measurement: Measurement, parts: PartMeter, returns: FigureGroup, seed: int
+) -> Evaluation:
     return Evaluation(
         game=chain.frames.info.game,
         held_out_episodes=tuple(measurement.held_out),
         num_held_out_steps=measurement.num_steps,
-        groups=(returns, *measurement.groups(seed)),
+        groups=(returns, *measurement.groups(seed), parts.group(seed)),
         curves=measurement.curves(seed),
-        facts={"ssim": measurement.ssim_fact, "rollouts": measurement.rollout_fact},
+        facts={
+            "choice": choice_remark(chain.chosen_on_held_out()),
+            "ssim": measurement.ssim_fact,
+            "rollouts": measurement.rollout_fact,
+        },
     )
 
 

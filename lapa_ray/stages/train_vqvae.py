@@ -21,7 +21,7 @@ from lapa_ray.core.pictures import Composite
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
-from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.dataset.splits import Split, named_parts
 from lapa_ray.dataset.stream import Draw
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.evaluation.images import write_png
@@ -47,7 +47,6 @@ from lapa_ray.stages.pair_weights import Balance, pair_chances
 from lapa_ray.stages.sample_sheet import SampleSheet
 from lapa_ray.stages.vqvae_observer import CollapseWatch, ObservationConfig, VqvaeObserver
 
-HELD_OUT = 0.1
 SAMPLES = "reconstructions.png"
 VALIDATION_BATCH = 64
 VALIDATION_FIGURES = (
@@ -62,6 +61,10 @@ COLOUR_EPISODES = 8
 
 class PairConfig(Config):
     """Which pictures the pairs are made of."""
+
+    split: Split = "90/10"
+    """Shares of the episodes for training and for validation, which chooses the best checkpoint; with 80/10/10 the
+    last tenth takes part in neither, and evaluate measures on it."""
 
     composite: Composite = "max4"
     """Picture of a step: brightest of its last 4 or 2 frames, or its last frame."""
@@ -129,8 +132,8 @@ class VqvaeTask:
         self._config, self._device = config, device
         dataset = FrameDataset.open(config.frames)
         check_size(dataset)
-        train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, dataset.name)
         pairs = config.pairs
+        train, held_out, _ = named_parts(dataset.episode_ids, pairs.split, dataset.name)
         draw = Draw(
             batch_size(config.training, share),
             composite=pairs.composite,
@@ -308,7 +311,7 @@ def check_data(config: TrainVqvaeConfig) -> tuple[FrameDataset, list[int], list[
     """The dataset, its training and its held-out episodes. Raises `LapaError` if they are not fit to be learnt from."""
     dataset = FrameDataset.open(config.frames)
     check_size(dataset)
-    training, held_out = split_episodes(dataset.episode_ids, HELD_OUT, dataset.name)
+    training, held_out, _ = named_parts(dataset.episode_ids, config.pairs.split, dataset.name)
     check_steps(dataset, training, held_out)
     check_motion(dataset, training, config.pairs.composite)
     return dataset, training, held_out

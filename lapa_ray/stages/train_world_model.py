@@ -23,12 +23,11 @@ from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.codes import CodeDataset, CodeEpisode
-from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.dataset.splits import Split, named_parts
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.models.world_model import WorldModel, WorldModelConfig
 from lapa_ray.stages.fit import Figures, FitResources, Share, TrainingConfig, Turn, run_fit
 
-HELD_OUT = 0.2
 VALIDATION_BATCH = 256
 
 
@@ -37,6 +36,9 @@ class TrainWorldModelConfig(StageConfig):
 
     codes: Path
     """Codes artefact to learn from."""
+    split: Split = "80/20"
+    """Shares of the episodes for training and for validation, which chooses the best checkpoint; with 80/10/10 the
+    last tenth takes part in neither."""
     model: WorldModelConfig = WorldModelConfig()
     """Network."""
     learning_rate: float = Field(1e-3, gt=0)
@@ -91,7 +93,7 @@ class WorldModelTask:
         torch.manual_seed(seed_for(config.seed, "model"))
         self._config, self._device = config, device
         dataset = CodeDataset.open(config.codes)
-        train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, str(config.codes))
+        train, held_out, _ = named_parts(dataset.episode_ids, config.split, str(config.codes))
         mine = train[share.rank :: share.world_size]
         if not mine:
             raise LapaError(f"{config.codes}: fewer training episodes than the {share.world_size} workers.")
@@ -148,7 +150,7 @@ class WorldModelTask:
 def run(config: TrainWorldModelConfig) -> Artefact:
     """Train and write the world_model artefact."""
     dataset = CodeDataset.open(config.codes)
-    train, held_out = split_episodes(dataset.episode_ids, HELD_OUT, str(config.codes))
+    train, held_out, _ = named_parts(dataset.episode_ids, config.split, str(config.codes))
     draft = Draft.begin(config, "world_model", {"codes": dataset.artefact})
     # Ray's workers run in a directory of their own, where a relative path would lead elsewhere.
     there = config.model_copy(update={"codes": config.codes.resolve()})

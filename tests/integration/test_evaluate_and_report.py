@@ -14,7 +14,7 @@ from lapa_ray.core.command_line import parse_config
 from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
-from lapa_ray.dataset.splits import split_episodes
+from lapa_ray.dataset.splits import split_episodes, split_parts
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation, format_value
 from lapa_ray.stages import evaluate, measure_data, report, train_vqvae, train_world_model
@@ -22,6 +22,7 @@ from tests.support.comparisons import made_comparison
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
 
 SMALL = ["--horizon=3", "--num_rollouts=6", "--num_pictured_rollouts=3", "--num_ssim_pairs=4", "--device=cpu"]
+SMALL += ["--num_part_pairs=6"]
 OFF = ["--wandb.mode=disabled"]
 READS = ("frames", "vqvae", "codes", "world_model")
 
@@ -88,6 +89,45 @@ def test_token_baselines_are_those_of_plain_numpy(small_chain: Path) -> None:
         expected = (codes[1:] == mode)[~same].mean()
         assert found["world_model_teacher_forced_changed_accuracy_position_mode"] == pytest.approx(expected)
     assert found["codes_used"] == len(np.unique(codes))
+
+
+def test_entities_and_train_part_are_measured_beside_copy_last(small_chain: Path) -> None:
+    composites, _, palette = held_out_episode(small_chain)
+    found = figures_of(small_chain)
+    # 120 frames are of the intro, in which nothing is looked for but dots, digits and icons.
+    assert found["player_recall_2px"] is None
+    assert found["dots_f1_true_frame"] == found["lives_read_true_frame"] == 1
+    assert found["dots_f1_copy_last_frame"] > 0.9
+    squared = (palette[composites[:-1]].astype(float) - palette[composites[1:]]) ** 2
+    changed = composites[:-1] != composites[1:]
+    expected = np.sqrt(squared[changed].mean())
+    assert found["reconstruction_changed_l2_levels_copy_last_frame"] == pytest.approx(expected)
+    assert found["reconstruction_train_psnr_db_copy_last_frame"] > 20
+    assert not [name for name in found if name.startswith("reconstruction_validation")]
+    html = (small_chain / "report" / "report.html").read_text(encoding="utf-8")
+    assert "6 of the train part" in html
+    assert "(validation part)" in html
+    assert "Of the VQ-VAE and of the world model the checkpoint with the least loss" in html
+
+
+def test_with_80_10_10_the_test_part_is_measured_and_nobody_chose_on_it(small_chain: Path, tmp_path: Path) -> None:
+    frames = small_chain / "frames"
+    make_vqvae(frames, tmp_path / "vqvae", "--pairs.split=80/10/10", "--training.batch_size=8")
+    write_codes(frames, tmp_path / "vqvae", tmp_path / "codes")
+    small = ["--split=80/10/10", "--training.batch_size=8", "--model.hidden=8", "--model.embedding=4", *BRIEF]
+    make(train_world_model, tmp_path / "world_model", [f"--codes={tmp_path / 'codes'}", *small])
+    made = make(evaluate, tmp_path / "evaluation", [f"--frames={frames}", *paths(tmp_path)[1:], *SMALL, *OFF])
+    evaluation = Evaluation.model_validate_json((made.path / "figures.json").read_bytes())
+    dataset = FrameDataset.open(frames)
+    _, validation, test = split_parts(dataset.episode_ids, (0.8, 0.1, 0.1))
+    assert list(evaluation.held_out_episodes) == test
+    assert "(test part)" in next(group.data for group in evaluation.groups if group.name == "reconstruction")
+    assert "no checkpoint was chosen on them" in evaluation.facts["choice"]
+    steps = np.linspace(0, dataset.num_steps(validation[0]) - 1, 6).round().astype(int)
+    composites = dataset.info.palette[dataset.composites(validation[0])].astype(float)
+    error = ((composites[steps] - composites[steps + 1]) ** 2).mean()
+    found = made.manifest.figures["reconstruction_validation_psnr_db_copy_last_frame"]
+    assert found == pytest.approx(10 * np.log10(255**2 / error))
 
 
 def test_the_figures_are_the_same_in_manifest_json_and_report(small_chain: Path) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lapa_ray.core.errors import LapaError
-from lapa_ray.dataset.splits import position, split_episodes, split_parts
+from lapa_ray.dataset.splits import named_parts, position, split_episodes, split_parts
 from tests.support.recordings import frames_artefact
 
 IDS = st.sets(st.integers(0, 10**9), min_size=3, max_size=80)
@@ -47,3 +47,16 @@ def test_a_dataset_splits_and_tells_who_played(tmp_path):
     train, held_out = dataset.split(0.9, 0.1)
     assert (train, held_out) == split_episodes(dataset.episode_ids, 0.1)
     assert {dataset.policy(episode) for episode in dataset.episode_ids} == {"counter"}
+
+
+def test_named_parts_are_those_of_their_shares_and_a_test_part_is_held_out_by_all():
+    ids = range(200)
+    assert named_parts(ids, "90/10") == (*split_episodes(ids, 0.1), [])
+    assert named_parts(ids, "80/20") == (*split_episodes(ids, 0.2), [])
+    for count in (3, 4, 7, 30, 200):
+        training, validation, test = named_parts(range(count), "80/10/10")
+        assert (training, validation, test) == split_parts(range(count), (0.8, 0.1, 0.1))
+        assert set(test) <= set(named_parts(range(count), "90/10").validation)
+        assert set(test) <= set(named_parts(range(count), "80/20").validation)
+    with pytest.raises(LapaError, match="frames has 2 episodes; a split by episode needs at least 3"):
+        named_parts([1, 2], "80/10/10", "frames")

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from lapa_ray.evaluation.estimates import Estimate
-from lapa_ray.evaluation.figures import Figure, format_value
+from lapa_ray.evaluation.figures import Figure, FigureGroup, format_value
 from lapa_ray.evaluation.page import render_page
-from lapa_ray.evaluation.remarks import summary_sentence
+from lapa_ray.evaluation.remarks import choice_remark, summary_sentence
 from tests.support.report_sources import drawn_evaluation, drawn_exhibits, drawn_sources, estimate
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -164,3 +164,43 @@ def test_nothing_is_invented_where_nothing_was_measured() -> None:
     assert "No film strip" in text
     assert text.count("not measured") >= len(groups)
     assert not re.search(r"\d\.\d+ dB", text)
+
+
+def test_entities_have_a_table_and_parts_that_were_learnt_from_are_not_in_the_summary() -> None:
+    def drawn(name: str, num_samples: int = 1000) -> Figure:
+        ours = estimate(0.91, 0.01).model_copy(update={"num_samples": num_samples})
+        baselines = {"copy_last_frame": estimate(0.24, 0.01)}
+        return Figure(name=name, label=f"Of {name}", unit="%", better="higher", estimate=ours, baselines=baselines)
+
+    evaluation = drawn_evaluation()
+    added = (
+        FigureGroup(
+            name="entities", title="Entities", data="All.", figures=(drawn("player_recall_2px"), drawn("fruit", 0))
+        ),
+        FigureGroup(name="reconstruction_parts", title="Parts", data="Some.", figures=(drawn("train_psnr_db"),)),
+    )
+    shown = evaluation.model_copy(update={"groups": (*evaluation.groups, *added)})
+    parser = Outline()
+    parser.feed(render_page(drawn_sources(), shown, drawn_exhibits(42, 32), "now"))
+    text = words(parser)
+    assert "Of 7 figures beside a trivial baseline, 4 beat it." in text  # five and two entities
+    assert text.count("Of player_recall_2px") == 3  # headline, entities, all figures
+    assert text.count("Of fruit") == 1  # never seen: in the table of all figures alone
+    assert text.count("Of train_psnr_db") == 1
+    links = [attributes["href"] for tag, attributes in parser.tags if tag == "a"]
+    assert "#figure-player_recall_2px" in links
+
+
+def test_a_sentence_names_few_figures_and_counts_the_others() -> None:
+    figures = [
+        Figure(name=f"x{i}", label=f"Figure {i}", unit="", better="higher", estimate=estimate(1.0, 0.1),
+               baselines={"random": estimate(2.0)})
+        for i in range(20)
+    ]  # fmt: skip
+    sentence = summary_sentence(figures)
+    assert sentence.endswith("figure 5, figure 6 and 13 more.")
+
+
+def test_whose_checkpoint_was_chosen_on_the_held_out_episodes_is_said() -> None:
+    assert "no checkpoint was chosen" in choice_remark([])
+    assert choice_remark(["world model"]).startswith("Of the world model the checkpoint with the least loss")

@@ -62,7 +62,7 @@ def measured(folder: Path, codes_of: Path, *, rgb: bool):
     dataset = frames(folder / "frames", rgb=rgb)
     sampling = Sampling(
         composite="max4", codebook_size=SIZE, horizon=3, num_rollouts=6, num_pictured_rollouts=4, num_ssim_pairs=5,
-        batch_size=4, palette=dataset.info.palette,
+        num_part_pairs=4, batch_size=4, palette=dataset.info.palette, held_out_part="test",
     )  # fmt: skip
     codes = CodeDataset.open(codes_of)
     measurement = Measurement(dataset, codes, Models(decode=decode, dynamics=dynamics), ([0, 1], [2]), sampling)
