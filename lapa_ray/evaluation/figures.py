@@ -19,10 +19,17 @@ BASELINES: dict[str, str] = {
     "constant_grid": "constant grid",
     "copy_last_codes": "copy-last codes",
     "position_mode": "per-position mode",
+    "random_codes": "random codes",
+    "commonest_move": "the commonest move",
+    "mean_place": "the mean",
 }
 """Key to name of every baseline."""
 
-REFERENCES: dict[str, str] = {"true_codes": "decoded true codes"}
+REFERENCES: dict[str, str] = {
+    "true_codes": "decoded true codes",
+    "true_picture": "measured on true pictures",
+    "picture_probe": "the same probe on the picture",
+}
 """What is no baseline to beat but a bound to come near to."""
 
 DECIMALS = {
