@@ -2,13 +2,13 @@
 
 A moves the player; B is a held-out pair, 16 px or more away from A's place, in which the player walks straight on, just
 the opposite way: so nothing stands behind it, where A's move leads, and a decoder that carries on what it sees in B
-moves the player wrongly. The player is looked for in the decoded picture by its colour, near where RAM has it in B's frame t. Only for
-decoders that see frame t. Knows the decoder as a function alone.
+moves the player wrongly. The player is looked for in the decoded picture by its colour, near where RAM has it in B's
+frame t. Only for decoders that see frame t. Knows the decoder as a function alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,7 +72,7 @@ def choose_swaps(walks: dict[int, Walk], count: int, seed: int) -> list[Swap]:
     """At most `count` swaps of pairs in `walks`, drawn at random."""
     table, heading, straight = _moving_pairs(walks)
     generator = generator_for(seed, "code swap")
-    swaps = []
+    swaps: list[Swap] = []
     for a in generator.permutation(len(table)).tolist():
         if len(swaps) == count:
             break
@@ -80,8 +80,17 @@ def choose_swaps(walks: dict[int, Walk], count: int, seed: int) -> list[Swap]:
         fit = np.flatnonzero(far & straight & (heading == (heading[a] + 2) % 4))
         if len(fit):
             b = table[int(generator.choice(fit))]
-            swaps.append(Swap(*table[a, :2].tolist(), *b[:2].tolist(), tuple(table[a, 2:4].tolist())))
+            episode, step, right, down = table[a, :4].tolist()
+            swaps.append(Swap(episode, step, int(b[0]), int(b[1]), (right, down)))
     return swaps
+
+
+def first_of_each_way(swaps: Sequence[Swap]) -> list[Swap]:
+    """The first swap for each way that A's player goes; at most four."""
+    first: dict[int, Swap] = {}
+    for swap in swaps:
+        first.setdefault(int(directions(np.array([swap.moved]), LEAST_MOVE_PX)[0]), swap)
+    return list(first.values())
 
 
 def _moving_pairs(walks: dict[int, Walk]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
@@ -103,7 +112,7 @@ class SwapMeter:
     def __init__(
         self,
         decode: Decoder,
-        codes: dict[int, Codes],
+        codes: Mapping[int, Codes],
         walks: dict[int, Walk],
         swaps: Sequence[Swap],
         colours: tuple[NDArray[np.uint8], NDArray[np.uint8]],
@@ -122,8 +131,14 @@ class SwapMeter:
         self._error = {name: PooledRatio() for name in names}
         self._found = {name: PooledRatio() for name in names}
         self._commonest = _commonest(swaps)
+        self._to_show = first_of_each_way(swaps)
         self.shown: list[tuple[Swap, NDArray[np.uint8]]] = []
-        """The first swaps that were decoded, each with its picture RGB uint8 [H, W, 3]."""
+        """One swap for each way that A's player goes, with what was decoded, RGB uint8 [H, W, 3]."""
+
+    @property
+    def num_swaps(self) -> int:
+        """How many there are to be measured."""
+        return len(self._swaps)
 
     def update(self, episode_id: int, composites: Screen) -> None:
         """Count the swaps whose B is of this episode; `composites` uint8 [T+1, H, W]."""
@@ -151,7 +166,8 @@ class SwapMeter:
             self._count(swap, before[row], looks)
             self._add("copy_last_frame", swap, np.zeros(2), swap.moved)
             self._add("commonest_move", swap, np.array(self._commonest, dtype=np.float64), swap.moved)
-            self.shown.append((swap, swapped[row]))
+            if swap in self._to_show:
+                self.shown.append((swap, swapped[row]))
 
     def _count(
         self,
@@ -196,8 +212,8 @@ class SwapMeter:
                 baselines={name: agrees[name] for name in beside},
                 references={"true_picture": agrees["true_picture"]},
                 note=bound
-                + "Up, right, down or left by the longer axis, at least 1 px; not found counts as wrong. Random codes are "
-                "those of other pairs whose player moves.",
+                + "Up, right, down or left by the longer axis, at least 1 px; not found counts as wrong. Random codes "
+                "are those of other pairs whose player moves.",
             ),
             Figure(
                 name="code_swap_error_px",

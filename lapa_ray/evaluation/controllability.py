@@ -54,10 +54,13 @@ class ControllabilityMeter:
         """`pool` [N, P]: the codes of all held-out pairs, which random ones are drawn from."""
         self._decode, self._pool, self._palette, self._batch = decode, pool, palette, batch_size
         self._seed = seed
-        self._gain, self._chance = {"all": PooledRatio(), "player": PooledRatio()}, {
-            "all": PooledRatio(),
-            "player": PooledRatio(),
-        }
+        self._gain, self._chance = (
+            {"all": PooledRatio(), "player": PooledRatio()},
+            {
+                "all": PooledRatio(),
+                "player": PooledRatio(),
+            },
+        )
         self._counts = {"all": 0, "player": 0}
 
     def update(

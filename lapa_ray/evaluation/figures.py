@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from lapa_ray.evaluation.estimates import Estimate
+from lapa_ray.evaluation.event_lift import EventRow
 
 BASELINES: dict[str, str] = {
     "random": "random play",
@@ -103,7 +104,7 @@ class FigureGroup(_Model):
     """The figures of one model."""
 
     name: str
-    """Key: returns, reconstruction, codes or world_model."""
+    """Key: returns, reconstruction, codes, latent_actions or world_model."""
     title: str
     """Heading."""
     data: str
@@ -142,6 +143,8 @@ class Evaluation(_Model):
     """In the order of the chain."""
     curves: tuple[HorizonCurves, ...] = ()
     """By horizon."""
+    events: tuple[EventRow, ...] = ()
+    """What happens in the game, and the codes that answer it."""
     facts: dict[str, str] = {}
     """Rules by which pictures and samples were chosen, in a sentence each."""
 

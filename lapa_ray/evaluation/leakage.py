@@ -13,14 +13,16 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.linear_model import Ridge
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, KFold
 
 from lapa_ray.evaluation.estimates import Array, Estimate, PooledRatio
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.reconstruction import Codes
 
-RIDGE = 1.0
-"""Weight of the squared coefficients; of pictures, whose values lie in [0, 1], too."""
+RIDGES = (1.0, 10.0, 100.0, 1000.0)
+"""Weights of the squared coefficients, of which cross-validation over training episodes takes one."""
+NUM_FOLDS = 3
 MIN_STEPS = 50
 """Fewer steps of training, or held out, are not measured."""
 PLACE, MOVE = slice(0, 2), slice(2, 4)
@@ -101,8 +103,10 @@ def _stacked(parts: list[ProbeEpisode], read: str, codebook_size: int) -> Featur
 
 def _predictions(features: Features, training: list[ProbeEpisode], held_out: list[Features]) -> list[Array]:
     """What the probe that was fitted on training features reads from those of each held-out episode, [n, 4]."""
-    solver = "auto" if isinstance(features, np.ndarray) else "sparse_cg"  # sparse: centred without being filled
-    probe = Ridge(alpha=RIDGE, solver=solver).fit(features, np.concatenate([part.targets for part in training]))
+    episodes = np.repeat(np.arange(len(training)), [len(part.codes) for part in training])
+    folds = GroupKFold(NUM_FOLDS) if len(training) >= NUM_FOLDS else KFold(NUM_FOLDS)
+    splits = list(folds.split(episodes, groups=episodes))
+    probe = RidgeCV(RIDGES, cv=splits).fit(features, np.concatenate([part.targets for part in training]))
     return [np.asarray(probe.predict(part), dtype=np.float64) for part in held_out]
 
 

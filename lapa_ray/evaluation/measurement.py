@@ -20,6 +20,7 @@ from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.evaluation.exhibits import Exhibits, choose_pairs, median_rollout, strip_horizons
 from lapa_ray.evaluation.figures import FigureGroup, HorizonCurves
+from lapa_ray.evaluation.latent_measurement import LatentMeasurement
 from lapa_ray.evaluation.model_figures import codes_group, horizon_curves, world_model_group
 from lapa_ray.evaluation.reconstruction import (
     Decoder,
@@ -78,8 +79,10 @@ class Measurement:
         models: Models,
         split: tuple[list[int], list[int]],
         sampling: Sampling,
+        latent: LatentMeasurement | None = None,
     ) -> None:
         """`split`: training episodes of the world model, and episodes that no model was trained on."""
+        self._latent = latent
         self._frames, self._codes, self._models, self._composite = frames, codes, models, sampling.composite
         self._sampling, self._palette = sampling, sampling.palette
         training, self.held_out = split
@@ -117,6 +120,7 @@ class Measurement:
         return (
             reconstruction_group(self._pixels, seed, self.ssim_fact, pairs),
             codes_group(self._held_out_codes, self._training_codes, count, tokens),
+            *(() if self._latent is None else (self._latent.group(seed),)),
             self._world_model_group(seed, where),
         )
 
@@ -173,6 +177,8 @@ class Measurement:
             self._pixels.update(episode_id, composites, track.codes, steps, self._ssim_steps[episode_id])
             yield len(steps)
         self._teacher.update(track)
+        if self._latent is not None:
+            self._latent.update(episode_id, composites, self._changed[episode_id])
         pictured = self._pictured_starts[episode_id]
         for starts in batches(self._starts[episode_id], size):
             self._rollouts.update(track, composites, starts, pictured)

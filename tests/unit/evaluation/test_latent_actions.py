@@ -36,7 +36,7 @@ class Episode:
         while len(codes) < NUM_STEPS:
             code = int(generator.integers(4))
             after = places[-1] + MOVES[code]
-            if 0 <= after.min() and after.max() <= HEIGHT - SIDE:
+            if after.min() >= 0 and after.max() <= HEIGHT - SIDE:
                 codes.append(code)
                 places.append(after)
         self.places, self.codes = np.array(places), np.array(codes)[:, None]
@@ -105,7 +105,8 @@ def swapped(decode, *, absolute: bool = False) -> dict[str, Figure]:
     meter = SwapMeter(decode, codes, walks, swaps, (PALETTE, PALETTE[PLAYER]), batch_size=16)
     for number, episode in EPISODES.items():
         meter.update(number, episode.composites)
-    assert len(meter.shown) == len(swaps) == 80
+    assert meter.num_swaps == len(swaps) == 80
+    assert sorted(directions(np.array([swap.moved for swap, _ in meter.shown]), 1.0).tolist()) == [0, 1, 2, 3]
     return {figure.name: figure for figure in meter.figures(0)}
 
 
@@ -114,10 +115,10 @@ def leakage(*, absolute: bool) -> dict[str, Figure]:
         episode = Episode(number)
         codes = episode.absolute_codes if absolute else episode.codes
         targets = np.concatenate([episode.places[1:], episode.walk.moved], axis=1).astype(np.float64)
-        pictures = (episode.composites[1:, ::4, ::4] == PLAYER).reshape(NUM_STEPS, -1).astype(np.float32)
+        pictures = (episode.composites[1:, ::6, ::6] == PLAYER).reshape(NUM_STEPS, -1).astype(np.float32)
         return ProbeEpisode(number, codes, targets, pictures)
 
-    training = [probed(number) for number in range(10, 40)]
+    training = [probed(number) for number in range(10, 22)]
     found = leakage_figures(training, [probed(number) for number in range(4)], ROW * ROW, 0)
     return {figure.name: figure for figure in found}
 
