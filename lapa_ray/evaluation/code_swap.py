@@ -1,4 +1,4 @@
-"""Code swap: the codes of pair A decoded beside frame t of pair B. If they are actions, B's player moves as A's did.
+"""Code swap: the codes of pair A decoded beside frame t of pair B, whose player should then move as A's did.
 
 A moves the player; B is a held-out pair, 16 px or more away from A's place, in which the player walks straight on, just
 the opposite way: so nothing stands behind it, where A's move leads, and a decoder that carries on what it sees in B

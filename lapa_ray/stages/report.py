@@ -67,12 +67,12 @@ def run(config: ReportConfig) -> Artefact:
     """Write the report artefact: report.html and figures.json."""
     parents = _open_parents(config)
     evaluation, exhibits = _read_evaluation(config.evaluation)
+    codes = CodeExhibits.load(config.evaluation / CODES)
     data = None if config.data_quality is None else Measured.load(config.data_quality)
     compared = None if config.comparison is None else ShownComparison.load(config.comparison)
     sources = [_source(kind, artefact) for kind, artefact in parents.items()]
     draft = Draft.begin(config, "report", {str(kind): artefact for kind, artefact in parents.items()})
     made = f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"
-    codes = CodeExhibits.load(config.evaluation / CODES)
     page = render_page(sources, evaluation, exhibits, made, data, compared, codes)
     write_text(draft.path / HTML, page)
     write_json(draft.path / FIGURES, evaluation.model_dump(mode="json"))

@@ -10,6 +10,8 @@ from lapa_ray.evaluation.code_swap import SwapMeter, Walk, choose_swaps, directi
 from lapa_ray.evaluation.controllability import STEPS, Boxes, ControllabilityMeter
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
+from lapa_ray.evaluation.one_step_control import OneStepControl
+from lapa_ray.evaluation.pixels import to_8bit
 
 HEIGHT, WIDTH, SIDE, STEP = 64, 64, 6, 3
 ROW = WIDTH // STEP + 1
@@ -118,7 +120,7 @@ def leakage(*, absolute: bool) -> dict[str, Figure]:
         pictures = (episode.composites[1:, ::6, ::6] == PLAYER).reshape(NUM_STEPS, -1).astype(np.float32)
         return ProbeEpisode(number, codes, targets, pictures)
 
-    training = [probed(number) for number in range(10, 22)]
+    training = [probed(number) for number in range(10, 28)]
     found = leakage_figures(training, [probed(number) for number in range(4)], ROW * ROW, 0)
     return {figure.name: figure for figure in found}
 
@@ -213,7 +215,7 @@ def test_directions_go_by_the_longer_axis() -> None:
 def test_tokens_of_place_leak_and_actions_do_not() -> None:
     tokens, actions = leakage(absolute=True), leakage(absolute=False)
     for found, name, low, high in (
-        (tokens, "leakage_r2", 0.8, 1.0),
+        (tokens, "leakage_r2", 0.75, 1.0),
         (actions, "leakage_r2", -0.2, 0.1),
         (actions, "movement_r2", 0.99, 1.0),
     ):
@@ -229,3 +231,43 @@ def test_tokens_of_place_leak_and_actions_do_not() -> None:
 def test_too_few_steps_are_not_probed() -> None:
     few = ProbeEpisode(0, np.zeros((3, 1), np.int64), np.zeros((3, 4)), np.zeros((3, 2), np.float32))
     assert leakage_figures([few], [few], 4, 0) == ()
+
+
+def one_step(decode) -> dict[str, float]:
+    control, episode = OneStepControl(decode), EPISODES[0]
+    for start in range(0, 160, 40):
+        before, after = (to_float(episode.composites[start + later : start + later + 40]) for later in (0, 1))
+        changed = torch.from_numpy(episode.composites[start + 1 : start + 41] != episode.composites[start : start + 40])
+        codes = torch.from_numpy(episode.codes[start : start + 40])
+        control.update(codes, before, to_8bit(decode(codes, before)), to_8bit(after), changed)
+    return control.figures()
+
+
+def test_in_one_step_actions_change_what_moves() -> None:
+    obeyed, ignored = one_step(obeys_in_noise), one_step(lambda codes, frames: frames + 4 / 255)
+    assert obeyed["delta_changed_psnr_db"] > 20
+    assert obeyed["delta_still_psnr_db"] < obeyed["delta_changed_psnr_db"]
+    assert ignored == {"delta_changed_psnr_db": 0, "delta_still_psnr_db": 0}
+
+
+def test_in_one_step_codes_that_give_a_grey_level_have_the_delta_of_their_errors() -> None:
+    """Inferred: 10 levels too bright everywhere; random: 40, on changed and still pixels alike."""
+    codes = torch.tensor([[10]] * 8 + [[40]] * 992)
+    true, changed = torch.zeros(8, 3, 4, 4, dtype=torch.uint8), torch.zeros(8, 4, 4, dtype=torch.bool)
+    changed[:, 0] = True
+
+    def level(codes: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        return (codes.float() / 127.5 - 1)[:, :, None, None].expand(-1, 3, 4, 4)
+
+    control = OneStepControl(level)
+    everything = torch.zeros(1000, 3, 4, 4)
+    control.update(
+        codes, everything, torch.full((1000, 3, 4, 4), 10, dtype=torch.uint8),
+        true[:1].expand(1000, -1, -1, -1), changed[:1].expand(1000, -1, -1),
+    )  # fmt: skip
+    for gain in control.figures().values():
+        assert gain == pytest.approx(20 * np.log10(4), abs=0.3)
+
+
+def test_without_a_pair_there_is_no_delta() -> None:
+    assert all(np.isnan(gain) for gain in OneStepControl(ignores).figures().values())
