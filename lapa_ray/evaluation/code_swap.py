@@ -229,7 +229,7 @@ class SwapMeter:
                 name="code_swap_found",
                 label="Code swap: the player is found",
                 unit="%",
-                better="higher",
+                better="neither",
                 estimate=found["swapped"],
                 baselines={"random_codes": found["random_codes"]},
                 references={"true_picture": found["true_picture"]},

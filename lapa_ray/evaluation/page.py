@@ -37,6 +37,7 @@ HEADLINES = (
     "reconstruction_psnr_db",
     "reconstruction_changed_psnr_db",
     "codes_perplexity",
+    "delta_psnr_4_player_db",
     "world_model_teacher_forced_accuracy",
     "world_model_teacher_forced_changed_accuracy",
 )

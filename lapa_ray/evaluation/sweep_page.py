@@ -12,10 +12,7 @@ from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
 from lapa_ray.evaluation.sweep_results import Mode, Setting, SweepTrial
 from lapa_ray.evaluation.templates import page_template
 
-SHOWN = (
-    *("perplexity", "codes_used", "changed_psnr_db", "psnr_db", "ssim", "loss"),
-    *("delta_changed_psnr_db", "delta_still_psnr_db"),
-)
+SHOWN = ("perplexity", "codes_used", "changed_psnr_db", "psnr_db", "ssim", "loss")
 """Figures of the table, if there are any such, beside the objective."""
 LABELS = {
     "perplexity": "perplexity",
@@ -30,9 +27,10 @@ LABELS = {
 BASELINES = {"changed_psnr_db": "copy_last_changed_psnr_db", "psnr_db": "copy_last_psnr_db", "ssim": "copy_last_ssim"}
 USES = (
     ("Tokens against actions", ("changed_psnr_db", "delta_changed_psnr_db")),
-    ("What codes decide beside what moves", ("delta_still_psnr_db", "delta_changed_psnr_db")),
+    ("What moves against what stands still", ("delta_still_psnr_db", "delta_changed_psnr_db")),
 )
 """Scatter charts: title to its figures across and up."""
+USE_COLUMNS = ("psnr_db", "changed_psnr_db", "delta_changed_psnr_db", "delta_still_psnr_db")
 NUM_BINS = 5
 """Marks of a figure's axis in parallel coordinates."""
 
@@ -59,6 +57,8 @@ def render_sweep(
         baselines=_baselines(trials, columns),
         scatter=_scatter(trials, settings, ("changed_psnr_db", "perplexity")),
         uses=_uses(trials, settings),
+        use_columns=[LABELS[name] for name in USE_COLUMNS],
+        use_rows=[_row(setting, USE_COLUMNS, is_best=setting is best) for setting in settings],
         uses_sentence=_uses_sentence(settings),
         parallel=_parallel(settings, best, objective),
         config=config,
