@@ -35,7 +35,7 @@ PLAYER_COLOURS: dict[type[Entities], int] = {MsPacmanEntities: 42, BreakoutEntit
 """Palette index of the player's pixels."""
 PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS = 32, 6000, 3000
 """The probe is fitted on so many training episodes at most, so many of their steps, and asked of so many held out."""
-PROBE_SIZE = (42, 32)
+PROBE_SIZE = (21, 16)
 """Height and width of the grey pictures that the probe of pictures sees."""
 NO_FRAME = (
     "No code swap: the decoder sees nothing of frame t, so what it decodes does not depend on where another player is."

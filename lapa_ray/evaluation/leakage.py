@@ -20,7 +20,7 @@ from lapa_ray.evaluation.estimates import Array, Estimate, PooledRatio
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.reconstruction import Codes
 
-RIDGES = (1.0, 10.0, 100.0, 1000.0)
+RIDGES = (1.0, 10.0, 100.0)
 """Weights of the squared coefficients, of which cross-validation over training episodes takes one."""
 NUM_FOLDS = 3
 MIN_STEPS = 50
