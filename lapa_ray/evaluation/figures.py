@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from lapa_ray.evaluation.estimates import Estimate
+from lapa_ray.evaluation.event_lift import EventRow
 
 BASELINES: dict[str, str] = {
     "random": "random play",
@@ -19,10 +20,18 @@ BASELINES: dict[str, str] = {
     "constant_grid": "constant grid",
     "copy_last_codes": "copy-last codes",
     "position_mode": "per-position mode",
+    "random_codes": "random codes",
+    "commonest_move": "the commonest move",
+    "mean_place": "the mean",
 }
 """Key to name of every baseline."""
 
-REFERENCES: dict[str, str] = {"true_codes": "decoded true codes", "true_frame": "true frame"}
+REFERENCES: dict[str, str] = {
+    "true_codes": "decoded true codes",
+    "true_frame": "true frame",
+    "true_picture": "measured on true pictures",
+    "picture_probe": "the same probe on the picture",
+}
 """What is no baseline to beat but a bound to come near to."""
 
 DECIMALS = {
@@ -96,7 +105,7 @@ class FigureGroup(_Model):
     """The figures of one model."""
 
     name: str
-    """Key: returns, reconstruction, codes or world_model."""
+    """Key: returns, reconstruction, codes, latent_actions or world_model."""
     title: str
     """Heading."""
     data: str
@@ -135,6 +144,8 @@ class Evaluation(_Model):
     """In the order of the chain."""
     curves: tuple[HorizonCurves, ...] = ()
     """By horizon."""
+    events: tuple[EventRow, ...] = ()
+    """What happens in the game, and the codes that answer it."""
     facts: dict[str, str] = {}
     """Rules by which pictures and samples were chosen, in a sentence each."""
 

@@ -21,6 +21,7 @@ from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.evaluation.entity_figures import EntityMeter
 from lapa_ray.evaluation.exhibits import Exhibits, choose_pairs, median_rollout, strip_horizons
 from lapa_ray.evaluation.figures import FigureGroup, HorizonCurves
+from lapa_ray.evaluation.latent_measurement import LatentMeasurement
 from lapa_ray.evaluation.model_figures import codes_group, horizon_curves, world_model_group
 from lapa_ray.evaluation.reconstruction import (
     Decoder,
@@ -83,8 +84,10 @@ class Measurement:
         models: Models,
         split: tuple[list[int], list[int]],
         sampling: Sampling,
+        latent: LatentMeasurement | None = None,
     ) -> None:
         """`split`: training episodes of the world model, and episodes that no model was trained on."""
+        self._latent = latent
         self._frames, self._codes, self._models, self._composite = frames, codes, models, sampling.composite
         self._sampling, self._palette = sampling, sampling.palette
         training, self.held_out = split
@@ -126,6 +129,7 @@ class Measurement:
             reconstruction_group(self._pixels, seed, self.ssim_fact, pairs),
             self._entities.group(seed, pairs),
             codes_group(self._held_out_codes, self._training_codes, count, tokens),
+            *(() if self._latent is None else (self._latent.group(seed),)),
             self._world_model_group(seed, where),
         )
 
@@ -183,6 +187,8 @@ class Measurement:
             self._pixels.update(episode_id, composites, track.codes, steps, self._ssim_steps[episode_id])
             yield len(steps)
         self._teacher.update(track)
+        if self._latent is not None:
+            self._latent.update(episode_id, composites, self._changed[episode_id])
         pictured = self._pictured_starts[episode_id]
         for starts in batches(self._starts[episode_id], size):
             self._rollouts.update(track, composites, starts, pictured)

@@ -12,6 +12,7 @@ from markupsafe import Markup
 
 from lapa_ray.core.artefact import Manifest
 from lapa_ray.evaluation.charts import dot_chart, usage_chart
+from lapa_ray.evaluation.code_exhibits import CodeExhibits
 from lapa_ray.evaluation.codes import entropy_bits
 from lapa_ray.evaluation.comparison_page import ShownComparison
 from lapa_ray.evaluation.data_quality import Measured
@@ -26,6 +27,7 @@ from lapa_ray.evaluation.figures import (
 )
 from lapa_ray.evaluation.horizon_charts import horizon_charts
 from lapa_ray.evaluation.images import HEAT_SCALE_LEVELS, code_matrix, error_heat, png_data_uri
+from lapa_ray.evaluation.latent_page import shown_codes
 from lapa_ray.evaluation.remarks import NOT_SUMMARISED, limits, mixed_versions, summary_sentence
 from lapa_ray.evaluation.templates import page_template
 from lapa_ray.evaluation.training_charts import Rows, training_charts
@@ -36,6 +38,7 @@ HEADLINES = (
     "reconstruction_changed_psnr_db",
     "player_recall_2px",
     "codes_perplexity",
+    "delta_psnr_4_player_db",
     "world_model_teacher_forced_accuracy",
     "world_model_teacher_forced_changed_accuracy",
 )
@@ -73,10 +76,12 @@ def render_page(
     made: str,
     data: Measured | None = None,
     compared: ShownComparison | None = None,
+    codes: CodeExhibits | None = None,
 ) -> str:
     """The report as HTML text.
 
-    `sources` in the order of the chain; `made`: when, in words; `data`: of its frames; `compared`: replays on its game.
+    `sources` in the order of the chain; `made`: when, in words; `data`: of its frames; `compared`: replays on its game;
+    `codes`: what its codes answer to.
     """
     html = page_template("report.html.j2").render(
         names=BASELINES | REFERENCES,
@@ -93,11 +98,13 @@ def render_page(
         strip=_strip(exhibits),
         strip_rule=STRIP_RULE,
         heat_scale=int(HEAT_SCALE_LEVELS),
-        codebook=_codebook(exhibits),
+        codebook=_codebook(exhibits, GRID_COLUMNS if codes is None else int(codes.grid[1])),
+        sees_frame_t=_sees_frame_t(sources),
         mixed_versions=mixed_versions([source.manifest for source in sources]),
         limits=limits(evaluation),
         data=None if data is None else shown_parts(data),
         compared=compared,
+        coded=shown_codes(evaluation, codes),
         horizons=[(title, Markup(svg)) for title, svg in horizon_charts(evaluation)],
     )
     return html.strip() + "\n"
@@ -169,7 +176,13 @@ def _strip(exhibits: Exhibits) -> dict[str, Any] | None:
     }
 
 
-def _codebook(exhibits: Exhibits) -> dict[str, Any]:
+def _sees_frame_t(sources: list[Source]) -> bool:
+    """Whether the decoder does."""
+    models = [source.manifest.config.get("model", {}) for source in sources if source.role == "vqvae"]
+    return any(model.get("conditioning", "none") != "none" for model in models)
+
+
+def _codebook(exhibits: Exhibits, columns: int) -> dict[str, Any]:
     counts = exhibits.code_counts
     entropy = entropy_bits(counts)
     greatest = max(float(entropy.max()), 1e-9)
@@ -185,7 +198,7 @@ def _codebook(exhibits: Exhibits) -> dict[str, Any]:
     )
     return {
         "usage": Markup(usage),
-        "rows": [cells[i : i + GRID_COLUMNS] for i in range(0, len(cells), GRID_COLUMNS)],
+        "rows": [cells[i : i + columns] for i in range(0, len(cells), columns)],
         "matrix": png_data_uri(code_matrix(counts)),
         "size": counts.shape[1],
         "positions": counts.shape[0],

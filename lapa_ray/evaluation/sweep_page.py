@@ -22,8 +22,16 @@ LABELS = {
     "ssim": "SSIM",
     "loss": "loss",
     "samples_per_s": "samples/s",
+    "delta_changed_psnr_db": "ΔPSNR₁ on changed pixels, dB",
+    "delta_still_psnr_db": "ΔPSNR₁ on still pixels, dB",
 }
 BASELINES = {"changed_psnr_db": "copy_last_changed_psnr_db", "psnr_db": "copy_last_psnr_db", "ssim": "copy_last_ssim"}
+USES = (
+    ("Tokens against actions", ("changed_psnr_db", "delta_changed_psnr_db")),
+    ("What moves against what stands still", ("delta_still_psnr_db", "delta_changed_psnr_db")),
+)
+"""Scatter charts: title to its figures across and up."""
+USE_COLUMNS = ("psnr_db", "changed_psnr_db", "delta_changed_psnr_db", "delta_still_psnr_db")
 NUM_BINS = 5
 """Marks of a figure's axis in parallel coordinates."""
 
@@ -48,7 +56,11 @@ def render_sweep(
         columns=[LABELS.get(name, name) for name in columns],
         sentence=_sentence(settings, best, objective, mode, constraints),
         baselines=_baselines(trials, columns),
-        scatter=_scatter(trials, settings),
+        scatter=_scatter(trials, settings, ("changed_psnr_db", "perplexity")),
+        uses=_uses(trials, settings),
+        use_columns=[LABELS[name] for name in USE_COLUMNS],
+        use_rows=[_row(setting, USE_COLUMNS, is_best=setting is best) for setting in settings],
+        uses_sentence=_uses_sentence(settings),
         parallel=_parallel(settings, best, objective),
         config=config,
         made=made,
@@ -101,29 +113,48 @@ def _baselines(trials: Sequence[SweepTrial], columns: Sequence[str]) -> str:
     return ", ".join(told)
 
 
-def _scatter(trials: Sequence[SweepTrial], settings: Sequence[Setting]) -> Markup | None:
-    """Perplexity against PSNR on changed pixels, a point a training, a colour a value of the first option."""
+def _uses(trials: Sequence[SweepTrial], settings: Sequence[Setting]) -> list[tuple[str, Markup]]:
+    """What codes are worth as frame tokens against what they do as actions; what was measured."""
+    drawn = [(title, _scatter(trials, settings, axes)) for title, axes in USES]
+    return [(title, svg) for title, svg in drawn if svg is not None]
+
+
+def _uses_sentence(settings: Sequence[Setting]) -> str:
+    """Which settings have the most of each, among those that have a whole training."""
+    parts = []
+    for name, most, text in (
+        ("changed_psnr_db", max, "{} rebuilds best what changes ({:.4g} dB)"),
+        ("delta_changed_psnr_db", max, "the codes of {} decide most of it (ΔPSNR₁ {:.3g} dB)"),
+        ("delta_still_psnr_db", min, "those of {} meddle least with what stands still (ΔPSNR₁ {:.3g} dB)"),
+    ):
+        told = [setting for setting in settings if setting.num_whole and name in setting.means]
+        if told:
+            chosen = most(told, key=lambda setting, name=name: setting.means[name])  # type: ignore[misc]
+            parts.append(text.format(name_of(chosen), chosen.means[name]))
+    return "; ".join(parts) + "." if len(parts) > 1 else ""
+
+
+def _scatter(trials: Sequence[SweepTrial], settings: Sequence[Setting], axes: tuple[str, str]) -> Markup | None:
+    """Two figures against each other, a point a training, a colour a value of the first option."""
     if not settings[0].values:
         return None
     option = next(iter(settings[0].values))
     groups = []
     for value in dict.fromkeys(str(setting.values[option]) for setting in settings):
         chosen = [
-            trial.figures
-            for trial in trials
-            if str(trial.setting[option]) == value and {"changed_psnr_db", "perplexity"} <= set(trial.figures)
+            trial.figures for trial in trials if str(trial.setting[option]) == value and set(axes) <= set(trial.figures)
         ]
         if chosen:
-            x, y = ([figures[name] for figures in chosen] for name in ("changed_psnr_db", "perplexity"))
+            x, y = ([figures[name] for figures in chosen] for name in axes)
             groups.append((f"{option.rpartition('.')[2]} {value}", x, y))
     if not groups:
         return None
     return Markup(
         scatter_chart(
             groups,
-            title="Perplexity against PSNR on changed pixels, by training",
-            x_label="PSNR on changed pixels, dB",
-            y_label="perplexity",
+            title=f"{LABELS[axes[1]]} against {LABELS[axes[0]]}, by training",
+            x_label=LABELS[axes[0]],
+            y_label=LABELS[axes[1]],
         )
     )
 

@@ -154,6 +154,12 @@ class Vqvae(nn.Module):
         """
         return self._picture(self._decoded(self.quantizer.look_up(codes), frame_t))
 
+    @torch.no_grad()
+    def code_vectors(self) -> Tensor:
+        """What the decoder gets of each code, float [codebook_size, code_dim]."""
+        codes = torch.arange(self.config.quantizer.codebook_size, device=_device(self))
+        return self.quantizer.look_up(codes[None])[0]
+
     def expected_picture(self, output: VqvaeOutput) -> Tensor:
         """The reconstruction; where colours are classes, their mean by probability, through which gradients go."""
         if output.logits is None:

@@ -30,16 +30,17 @@ from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import Parts, named_parts
 from lapa_ray.envs.atari_env import AtariEnv, AtariEnvConfig
 from lapa_ray.evaluation.figures import Evaluation, FigureGroup
+from lapa_ray.evaluation.latent_measurement import LatentMeasurement, LatentOptions
 from lapa_ray.evaluation.measurement import Measurement, Models, Sampling
 from lapa_ray.evaluation.part_figures import PartMeter
 from lapa_ray.evaluation.remarks import choice_remark
 from lapa_ray.evaluation.returns import play_random_episode, returns_group
 from lapa_ray.models.device import resolve_device
-from lapa_ray.models.vqvae import load_vqvae
+from lapa_ray.models.vqvae import Vqvae, load_vqvae
 from lapa_ray.models.world_model import load_world_model
 from lapa_ray.stages.train_vqvae import PairConfig
 
-FIGURES, PICTURES = "figures.json", "pictures.npz"
+FIGURES, PICTURES, CODES = "figures.json", "pictures.npz", "codes.npz"
 
 
 class EvaluateConfig(StageConfig):
@@ -60,7 +61,9 @@ class EvaluateConfig(StageConfig):
     num_rollouts: PositiveInt = 500
     """Open-loop rollouts, evenly spaced over the held-out steps."""
     num_pictured_rollouts: PositiveInt = 64
-    """Rollouts of these that are decoded to pictures and measured in dB."""
+    """Rollouts of these that are decoded to pictures and measured in dB; and as many films for ΔPSNR."""
+    num_swaps: PositiveInt = 500
+    """Code swaps: codes of one pair decoded beside the frame t of another, where the decoder sees frame t."""
     num_ssim_pairs: PositiveInt = 500
     """Pairs on which SSIM is measured, evenly spaced; it costs about 20 ms a picture on a CPU core."""
     num_part_pairs: PositiveInt = 500
@@ -168,6 +171,21 @@ class Chain:
             held_out_part="validation" if "VQ-VAE" in self.chosen_on_held_out() else "test",
         )
 
+    def latent_options(self, config: EvaluateConfig, vqvae: Vqvae) -> LatentOptions:
+        """How the codes of `vqvae` are measured."""
+        return LatentOptions(
+            composite=self.composite,
+            palette=self.palette(),
+            codebook_size=self.codebook_size,
+            grid=vqvae.config.grid_size,
+            sees_frame_t=vqvae.config.conditioning != "none",
+            code_vectors=vqvae.code_vectors().cpu().numpy(),
+            num_films=config.num_pictured_rollouts,
+            num_swaps=config.num_swaps,
+            batch_size=config.batch_size,
+            seed=config.seed,
+        )
+
     def agents_episodes(self) -> list[int]:
         """Episodes that the agent played: a mix holds a planner's too, and that is no learned play."""
         if self.agent is None:
@@ -189,10 +207,13 @@ class Chain:
 def run(config: EvaluateConfig) -> Artefact:
     """Measure and write the evaluation artefact."""
     chain = Chain.open(config)
-    models, split = load_models(chain, resolve_device(config.device, "--device")), chain.split()
+    device, split = resolve_device(config.device, "--device"), chain.split()
+    models, vqvae = load_models(chain, device), load_vqvae(chain.vqvae)
     draft = Draft.begin(config, "evaluation", chain.parents)
     sampling = chain.sampling(config)
-    measurement = Measurement(chain.frames, chain.codes, models, split, sampling)
+    options = chain.latent_options(config, vqvae)
+    latent = LatentMeasurement(chain.frames, chain.codes, models.decode, split, options)
+    measurement = Measurement(chain.frames, chain.codes, models, split, sampling, latent)
     parts = PartMeter(chain.frames, chain.codes, models.decode, chain.seen_parts, sampling, measurement.median_frame)
     with (
         stop_on_signal(said=STOPPING) as stop,
@@ -203,9 +224,11 @@ def run(config: EvaluateConfig) -> Artefact:
         recorded, random = _returns(chain, config, stop)
         group = _returns_group(chain, recorded, random, config.seed)
         evaluation = _evaluation(chain, measurement, parts, group, config.seed)
+        evaluation = evaluation.model_copy(update={"events": latent.events(config.seed)})
         figures = evaluation.manifest_figures()
         log.write(0, {name: value for name, value in figures.items() if isinstance(value, int | float)})
     measurement.exhibits(recorded, random).save(draft.path / PICTURES)
+    latent.exhibits(config.seed).save(draft.path / CODES)
     write_json(draft.path / FIGURES, evaluation.model_dump(mode="json"))
     return draft.finish(figures)
 

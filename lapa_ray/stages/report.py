@@ -14,13 +14,14 @@ from lapa_ray.core.config import Config, PlainStageConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import write_json, write_text
 from lapa_ray.core.metric_log import read_metrics
+from lapa_ray.evaluation.code_exhibits import CodeExhibits
 from lapa_ray.evaluation.comparison_page import ShownComparison
 from lapa_ray.evaluation.data_quality import Measured
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation
 from lapa_ray.evaluation.page import Change, Source, render_page
 
-HTML, FIGURES, PICTURES = "report.html", "figures.json", "pictures.npz"
+HTML, FIGURES, PICTURES, CODES = "report.html", "figures.json", "pictures.npz", "codes.npz"
 MAKERS: dict[Kind, str] = {
     "agent": "train_dqn",
     "frames": "record",
@@ -66,12 +67,13 @@ def run(config: ReportConfig) -> Artefact:
     """Write the report artefact: report.html and figures.json."""
     parents = _open_parents(config)
     evaluation, exhibits = _read_evaluation(config.evaluation)
+    codes = CodeExhibits.load(config.evaluation / CODES)
     data = None if config.data_quality is None else Measured.load(config.data_quality)
     compared = None if config.comparison is None else ShownComparison.load(config.comparison)
     sources = [_source(kind, artefact) for kind, artefact in parents.items()]
     draft = Draft.begin(config, "report", {str(kind): artefact for kind, artefact in parents.items()})
     made = f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"
-    page = render_page(sources, evaluation, exhibits, made, data, compared)
+    page = render_page(sources, evaluation, exhibits, made, data, compared, codes)
     write_text(draft.path / HTML, page)
     write_json(draft.path / FIGURES, evaluation.model_dump(mode="json"))
     return draft.finish(evaluation.manifest_figures())

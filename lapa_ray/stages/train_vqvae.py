@@ -25,6 +25,7 @@ from lapa_ray.dataset.splits import Split, named_parts
 from lapa_ray.dataset.stream import Draw
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.evaluation.images import write_png
+from lapa_ray.evaluation.one_step_control import CONTROL_FIGURES, OneStepControl
 from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.perceptual import AgentDistance, VggDistance
@@ -52,6 +53,7 @@ VALIDATION_BATCH = 64
 VALIDATION_FIGURES = (
     *("loss", "psnr_db", "copy_last_psnr_db", "changed_psnr_db", "copy_last_changed_psnr_db", "ssim"),
     *("copy_last_ssim", "perplexity", "codes_used"),
+    *CONTROL_FIGURES,
 )
 MOTION_PICTURES = 32
 """Pictures that are read at once to see whether anything moves."""
@@ -195,10 +197,11 @@ class VqvaeTask:
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:
-        """Loss, PSNR, SSIM beside copy-last, and the use of the codes, over the whole validation split."""
+        """Loss, PSNR, SSIM beside copy-last, use and effect of the codes, over the whole validation split."""
         assert self._held_out is not None
         pixels, copy_last = PixelMetrics(), PixelMetrics() if self._copy_last is None else None
         codes = CodeStatistics(self._config.model.quantizer.codebook_size, self._config.model.num_tokens)
+        control = OneStepControl(self._vqvae.decode)
         total, done, count = 0.0, 0, self._held_out.num_items
         for pair in self._held_out.batches(VALIDATION_BATCH):
             frame_t, frame_t1, changed = self._pictures(pair)
@@ -211,11 +214,12 @@ class VqvaeTask:
             if copy_last is not None:  # the same at each validation
                 copy_last.update(to_8bit(frame_t), true, changed, with_ssim=True)
             codes.update(output.codes.cpu().numpy())
+            control.update(output.codes, frame_t, predicted, true, changed)
             done += len(frame_t)
             tick(done / count)
         self._copy_last = copy_last or self._copy_last
         assert self._copy_last is not None
-        return {"loss": total / count} | _values(pixels, self._copy_last, codes)
+        return {"loss": total / count} | _values(pixels, self._copy_last, codes) | control.figures()
 
     def _parts(self, output: VqvaeOutput, frame_t: Tensor, frame_t1: Tensor, changed: Tensor) -> dict[str, Tensor]:
         """What adds up to the loss."""

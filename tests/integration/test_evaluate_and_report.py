@@ -21,8 +21,11 @@ from lapa_ray.stages import evaluate, measure_data, report, train_vqvae, train_w
 from tests.support.comparisons import made_comparison
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
 
-SMALL = ["--horizon=3", "--num_rollouts=6", "--num_pictured_rollouts=3", "--num_ssim_pairs=4", "--device=cpu"]
-SMALL += ["--num_part_pairs=6"]
+SMALL = [
+    *("--horizon=3", "--num_rollouts=6", "--num_pictured_rollouts=3", "--num_ssim_pairs=4", "--num_swaps=8"),
+    "--num_part_pairs=6",
+    "--device=cpu",
+]
 OFF = ["--wandb.mode=disabled"]
 READS = ("frames", "vqvae", "codes", "world_model")
 
@@ -219,7 +222,7 @@ def test_data_quality_of_other_frames_is_refused(small_chain: Path, tmp_path: Pa
     assert not (tmp_path / "report").exists()
 
 
-@pytest.mark.parametrize("name", ["figures.json", "pictures.npz"])
+@pytest.mark.parametrize("name", ["figures.json", "pictures.npz", "codes.npz"])
 def test_a_damaged_evaluation_is_named(small_chain: Path, tmp_path: Path, name: str) -> None:
     shutil.copytree(small_chain / "evaluation", tmp_path / "evaluation")
     (tmp_path / "evaluation" / name).write_bytes(b"{")

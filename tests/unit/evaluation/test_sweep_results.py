@@ -63,3 +63,21 @@ def test_the_page_shows_every_training_and_the_choice():
     assert html.count("<svg") == 2
     none = render_sweep(TRIALS, settings, None, "perplexity", "max", constraints, {}, "today")
     assert "No setting of 5 has a whole training and meets the constraints." in none
+
+
+def test_the_page_sets_tokens_beside_actions():
+    def measured(size: int, seed: int, psnr: float, moving: float, still: float) -> SweepTrial:
+        figures = {"perplexity": 50.0, "changed_psnr_db": psnr, "delta_changed_psnr_db": moving}
+        return SweepTrial(
+            f"{size}_{seed}", {"model.code_dim": size}, seed, "whole", figures | {"delta_still_psnr_db": still}
+        )
+
+    trials = [measured(64, 0, 17, 2.5, 6), measured(32, 0, 14, 5.5, 3), measured(16, 0, 12, 4, 0.25)]
+    settings = settings_of(trials, [])
+    html = render_sweep(trials, settings, settings[0], "perplexity", "max", (), {}, "today")
+    assert (
+        "Of these, model.code_dim 64 rebuilds best what changes (17 dB); the codes of model.code_dim 32 decide most of "
+        "it (ΔPSNR₁ 5.5 dB); those of model.code_dim 16 meddle least with what stands still (ΔPSNR₁ 0.25 dB)."
+    ) in html
+    assert html.count("<svg") == 4
+    assert 'id="uses"' not in render_sweep(TRIALS, settings_of(TRIALS, []), None, "perplexity", "max", (), {}, "today")

@@ -1,0 +1,121 @@
+"""Frame tokens or actions: measured figures and stated thresholds → what the codes of one VQ-VAE are good for.
+
+A frame token has to rebuild the picture; an action has to change it, alike from every frame, and not say where things
+are. Nothing that was not measured counts as met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lapa_ray.evaluation.figures import Evaluation, Figure, format_value
+
+LEAST_GAIN_DB = 6.0
+"""On changed pixels, above copy-last: a quarter of its squared error."""
+LEAST_DELTA_DB = 1.0
+LEAST_AGREEMENT = 0.75
+MOST_LEAKAGE = 0.25
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """What is asked, what was measured, and whether that is enough; `met` is None where nothing was measured."""
+
+    asked: str
+    found: str
+    met: bool | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`use`: frame tokens or actions; `good` is None where nothing fails but not everything was measured."""
+
+    use: str
+    criteria: tuple[Criterion, ...]
+
+    @property
+    def good(self) -> bool | None:
+        """Whether all that is asked was found."""
+        met = [criterion.met for criterion in self.criteria]
+        return False if False in met else None if None in met else True
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        failed = [criterion.found for criterion in self.criteria if criterion.met is False]
+        unknown = [criterion.found for criterion in self.criteria if criterion.met is None]
+        if failed:
+            return f"These codes are not good as {self.use}: {_and(failed)}."
+        if unknown:
+            return f"Whether these codes are good as {self.use} cannot be told: {_and(unknown)}."
+        return f"These codes are good as {self.use}: {_and([criterion.found for criterion in self.criteria])}."
+
+
+def verdicts(evaluation: Evaluation) -> tuple[Verdict, Verdict]:
+    """Of the codes as frame tokens, and as actions."""
+    figures = {name: evaluation.figure(name) for name in _ASKED}
+    tokens = (
+        _above_copy_last(figures["reconstruction_psnr_db"], "PSNR above copy-last", 0.0),
+        _above_copy_last(
+            figures["reconstruction_changed_psnr_db"],
+            f"PSNR on changed pixels at least {LEAST_GAIN_DB:g} dB above copy-last",
+            LEAST_GAIN_DB,
+        ),
+    )
+    actions = (
+        _delta(figures["delta_psnr_4_player_db"]),
+        _bound(figures["code_swap_agreement"], LEAST_AGREEMENT, "swapped codes move the player the same way in", 1),
+        _bound(figures["leakage_r2"], MOST_LEAKAGE, "the R² of the player's place read from the codes is", -1),
+    )
+    return Verdict("frame tokens", tokens), Verdict("actions", actions)
+
+
+_ASKED = (
+    "reconstruction_psnr_db",
+    "reconstruction_changed_psnr_db",
+    "delta_psnr_4_player_db",
+    "code_swap_agreement",
+    "leakage_r2",
+)
+
+
+def _above_copy_last(figure: Figure | None, asked: str, least_db: float) -> Criterion:
+    ours = None if figure is None else figure.estimate.value
+    theirs = None if figure is None or "copy_last_frame" not in figure.baselines else _copy_last(figure)
+    if ours is None or theirs is None:
+        return Criterion(asked, "no PSNR was measured", None)
+    gain, where = ours - theirs, " on changed pixels" if least_db else ""
+    side = "above" if gain >= 0 else "below"
+    met = gain > 0 if not least_db else gain >= least_db
+    return Criterion(asked, f"the PSNR{where} is {abs(gain):.2f} dB {side} copy-last", met)
+
+
+def _copy_last(figure: Figure) -> float | None:
+    return figure.baselines["copy_last_frame"].value
+
+
+def _delta(figure: Figure | None) -> Criterion:
+    asked = f"ΔPSNR₄ in the player's box at least {LEAST_DELTA_DB:g} dB, its interval above 0"
+    if figure is None or figure.estimate.value is None:
+        return Criterion(asked, "ΔPSNR₄ in the player's box was not measured", None)
+    value, low = figure.estimate.value, figure.estimate.low
+    met = value >= LEAST_DELTA_DB and (low is None or low > 0)
+    return Criterion(asked, f"ΔPSNR₄ in the player's box is {format_value(value, 'dB')}", met)
+
+
+def _bound(figure: Figure | None, bound: float, text: str, sign: int) -> Criterion:
+    """`sign` 1: at least `bound`; −1: at most."""
+    is_share = sign > 0
+    shown = format_value(bound, "%") if is_share else f"{bound:g}"
+    asked = f"{text} {'at least' if sign > 0 else 'at most'} {shown}"
+    if figure is None or figure.estimate.value is None:
+        what = "code swaps were" if is_share else "leakage was"
+        return Criterion(asked, f"{what} not measured", None)
+    value = figure.estimate.value
+    found = f"{text} {format_value(value, '%' if is_share else '')}"
+    return Criterion(asked, found, sign * value >= sign * bound)
+
+
+def _and(parts: Sequence[str]) -> str:
+    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]

@@ -1,0 +1,126 @@
+"""Leakage: what a linear probe reads from codes: where the player is, and how it moved.
+
+Codes that are actions say how the player moves and not where it is; codes that are tokens of a picture say where. The
+probe is ridge regression on the one-hot codes of all grid positions, fitted on training episodes, measured on held-out
+ones: R² = 1 − squared error over the squared distance from the training mean, so the mean itself has 0. Knows no model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from sklearn.linear_model import RidgeCV
+from sklearn.model_selection import GroupKFold, KFold
+
+from lapa_ray.evaluation.estimates import Array, Estimate, PooledRatio
+from lapa_ray.evaluation.figures import Figure
+from lapa_ray.evaluation.reconstruction import Codes
+
+RIDGES = (1.0, 10.0, 100.0)
+"""Weights of the squared coefficients, of which cross-validation over training episodes takes one."""
+NUM_FOLDS = 3
+MIN_STEPS = 50
+"""Fewer steps of training, or held out, are not measured."""
+PLACE, MOVE = slice(0, 2), slice(2, 4)
+Features: TypeAlias = "csr_matrix | NDArray[np.float32]"
+
+
+@dataclass(frozen=True)
+class ProbeEpisode:
+    """Steps of one episode: codes [n, P]; targets float64 [n, 4], the player's place after the step and its move, px.
+
+    pictures float32 [n, F] after the step, small.
+    """
+
+    episode_id: int
+    codes: Codes
+    targets: Array
+    pictures: NDArray[np.float32]
+
+
+def leakage_figures(
+    training: list[ProbeEpisode], held_out: list[ProbeEpisode], codebook_size: int, seed: int
+) -> tuple[Figure, ...]:
+    """R² of the player's place and of its move; none where there are too few steps."""
+    if min(_count(training), _count(held_out)) < MIN_STEPS:
+        return ()
+    mean = np.concatenate([part.targets for part in training]).mean(axis=0)
+    guesses = [np.broadcast_to(mean, part.targets.shape) for part in held_out]
+    of_codes, of_pictures = (
+        _predictions(_stacked(training, read, codebook_size), training, _each(held_out, read, codebook_size))
+        for read in ("codes", "pictures")
+    )
+
+    def r2(predicted: list[Array], part: slice) -> Estimate:
+        return _r2(predicted, held_out, mean, part, seed)
+
+    return (
+        Figure(
+            name="leakage_r2",
+            label="Leakage: the player's place read from the codes, R²",
+            unit="",
+            better="neither",
+            estimate=r2(of_codes, PLACE),
+            baselines={"mean_place": r2(guesses, PLACE)},
+            references={"picture_probe": r2(of_pictures, PLACE)},
+            note="By ridge regression, fitted on training episodes. 1: codes say where the player is, as tokens of a "
+            "picture must; 0: they do not, as actions should not.",
+        ),
+        Figure(
+            name="movement_r2",
+            label="The player's move read from the codes, R²",
+            unit="",
+            better="higher",
+            estimate=r2(of_codes, MOVE),
+            baselines={"mean_place": r2(guesses, MOVE)},
+            note="The same probe, asked how far the player went right and down in the step.",
+        ),
+    )
+
+
+def one_hot(codes: Codes, codebook_size: int) -> csr_matrix:
+    """Codes [n, P] as 0 and 1, float32 [n, P · codebook_size]."""
+    count, positions = codes.shape
+    columns = codes.astype(np.int64) + np.arange(positions) * codebook_size
+    rows = np.repeat(np.arange(count), positions)
+    ones = np.ones(codes.size, dtype=np.float32)
+    return csr_matrix((ones, (rows, columns.ravel())), shape=(count, positions * codebook_size))
+
+
+def _each(parts: list[ProbeEpisode], read: str, codebook_size: int) -> list[Features]:
+    return [one_hot(part.codes, codebook_size) if read == "codes" else part.pictures for part in parts]
+
+
+def _stacked(parts: list[ProbeEpisode], read: str, codebook_size: int) -> Features:
+    if read == "codes":
+        return one_hot(np.concatenate([part.codes for part in parts]), codebook_size)
+    return np.concatenate([part.pictures for part in parts])
+
+
+def _predictions(features: Features, training: list[ProbeEpisode], held_out: list[Features]) -> list[Array]:
+    """What the probe that was fitted on training features reads from those of each held-out episode, [n, 4]."""
+    episodes = np.repeat(np.arange(len(training)), [len(part.codes) for part in training])
+    folds = GroupKFold(NUM_FOLDS) if len(training) >= NUM_FOLDS else KFold(NUM_FOLDS)
+    splits = list(folds.split(episodes, groups=episodes))
+    probe = RidgeCV(RIDGES, cv=splits).fit(features, np.concatenate([part.targets for part in training]))
+    return [np.asarray(probe.predict(part), dtype=np.float64) for part in held_out]
+
+
+def _r2(predicted: list[Array], held_out: list[ProbeEpisode], mean: Array, part: slice, seed: int) -> Estimate:
+    """Mean R² of the two coordinates `part`, each in units of its own spread, with its interval over episodes."""
+    true = np.concatenate([episode.targets for episode in held_out])[:, part]
+    spread = np.maximum(((true - mean[part]) ** 2).mean(axis=0), 1e-12)
+    errors = PooledRatio()
+    for episode, guess in zip(held_out, predicted, strict=True):
+        squared = ((guess - episode.targets)[:, part] ** 2 / spread).sum()
+        around = ((episode.targets[:, part] - mean[part]) ** 2 / spread).sum()
+        errors.add(episode.episode_id, float(squared), float(around))
+    return errors.estimate(lambda ratio: 1 - ratio, seed).model_copy(update={"num_samples": len(true)})
+
+
+def _count(parts: list[ProbeEpisode]) -> int:
+    return sum(len(part.codes) for part in parts)

@@ -1,0 +1,81 @@
+"""What happened in a step, read from memory made by hand; and which codes answer it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lapa_ray.envs.breakout import BALL_X, BALL_Y, PADDLE_X, BreakoutMap
+from lapa_ray.envs.ms_pacman import DYING, EATEN, FRIGHT, HEADING, PHASE, PILLS, MsPacmanMap, X
+from lapa_ray.evaluation.event_lift import MIN_EVENTS, EventLifts
+from lapa_ray.evaluation.events import events_of, player_moves
+from tests.support.made_ram import made_ram
+
+
+def steps_of(events: dict[str, np.ndarray], name: str) -> list[int]:
+    return np.flatnonzero(events[name]).tolist()
+
+
+def test_events_of_ms_pacman() -> None:
+    ram = made_ram(12)
+    ram[:, X["player"]] = [50, 54, 58, 58, 58, 54, 50, 46, 46, 46, 42, 200]
+    ram[:, EATEN] = [0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 2, 2]
+    ram[:, PILLS] = [60] * 6 + [56] * 6  # at 5 a pill: it counts as eaten, too
+    ram[:, FRIGHT] = [0] * 7 + [1 << 6] * 5
+    ram[:, HEADING["player"]] = [1] * 5 + [3] * 7
+    ram[8:10, PHASE] = [DYING.start, DYING.start + 1]
+    events = events_of(MsPacmanMap().read(ram))
+    assert steps_of(events, "dot eaten") == [1]
+    assert steps_of(events, "pill eaten") == [5]
+    assert steps_of(events, "ghost eaten") == [6]
+    assert steps_of(events, "death") == [7]
+    assert steps_of(events, "turn") == [4]
+    assert steps_of(events, "wall stop") == [2]
+    moved, known = player_moves(MsPacmanMap().read(ram))
+    assert moved[:3, 0].tolist() == [4, 4, 0]
+    assert np.flatnonzero(~known).tolist() == [7, 8, 9, 10]  # the death, and a jump of 158 px
+
+
+def test_events_of_breakout() -> None:
+    ram = np.zeros((6, 128), dtype=np.uint8)
+    ram[:, :36] = 255
+    ram[:, PADDLE_X] = [100, 96, 96, 104, 104, 104]
+    ram[:, BALL_X], ram[:, BALL_Y] = 90, [100, 110, 120, 110, 100, 0]
+    ram[4:, 18] = 0b11111100
+    events = events_of(BreakoutMap().read(ram))
+    assert steps_of(events, "paddle left") == [0]
+    assert steps_of(events, "paddle right") == [2]
+    assert steps_of(events, "bounce") == [2]
+    assert steps_of(events, "brick") == [3]
+
+
+def grids(num_steps: int, generator: np.random.Generator) -> np.ndarray:
+    return generator.integers(1, 8, size=(num_steps, 4))  # code 0 is left for the event
+
+
+def test_the_code_of_an_event_is_found_with_its_lift() -> None:
+    generator, lifts = np.random.default_rng(0), EventLifts(8)
+    for _ in range(4):
+        codes, event = grids(100, generator), np.arange(100) % 10 == 3
+        codes[event, generator.integers(4)] = 0
+        codes[7, 0] = 0  # once an episode without the event
+        lifts.update(codes, {"it": event, "rare": np.arange(100) == 5})
+    found, rare = lifts.table(0)
+    assert found.num_events == 40
+    best = found.answers[0]
+    assert (best.code, best.num_with_event, best.num_steps) == (0, 40, 44)
+    assert best.lift == pytest.approx(400 / 44)
+    assert found.chance_lift is not None
+    assert found.chance_lift < best.lift
+    assert rare.num_events == 4 < MIN_EVENTS
+    assert rare.answers == ()
+
+
+def test_codes_that_know_nothing_of_an_event_stay_at_what_chance_gives() -> None:
+    generator, lifts = np.random.default_rng(1), EventLifts(8)
+    for _ in range(5):
+        lifts.update(grids(300, generator), {"it": generator.random(300) < 0.1})
+    (row,) = lifts.table(0)
+    assert row.chance_lift is not None
+    assert row.answers[0].lift <= 1.1 * row.chance_lift
+    assert row.answers[0].lift == pytest.approx(1, abs=0.35)
