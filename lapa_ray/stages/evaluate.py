@@ -124,7 +124,8 @@ class Chain:
 
     @property
     def _world_model_parts(self) -> Parts:
-        return named_parts(self.frames.episode_ids, self.world_model.manifest.config["split"], self.frames.name)
+        split = self.world_model.manifest.config.get("split", "80/20")  # none before there was a choice
+        return named_parts(self.frames.episode_ids, split, self.frames.name)
 
     @property
     def seen_parts(self) -> dict[str, list[int]]:
