@@ -30,7 +30,7 @@ REFERENCES: dict[str, str] = {
     "true_codes": "decoded true codes",
     "true_frame": "true frame",
     "true_picture": "measured on true pictures",
-    "picture_probe": "the same probe on the picture",
+    "cell_probe": "if codes said in which of 7 × 5 cells it is",
 }
 """What is no baseline to beat but a bound to come near to."""
 

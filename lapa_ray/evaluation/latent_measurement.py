@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lapa_ray.core.pictures import Composite, Screen, shrink, to_rgb
+from lapa_ray.core.pictures import Composite, Screen, to_rgb
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.envs.breakout import BreakoutEntities
@@ -35,8 +35,6 @@ PLAYER_COLOURS: dict[type[Entities], int] = {MsPacmanEntities: 42, BreakoutEntit
 """Palette index of the player's pixels."""
 PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS = 32, 6000, 3000
 """The probe is fitted on so many training episodes at most, so many of their steps, and asked of so many held out."""
-PROBE_SIZE = (21, 16)
-"""Height and width of the grey pictures that the probe of pictures sees."""
 NO_FRAME = (
     "No code swap: the decoder sees nothing of frame t, so what it decodes does not depend on where another player is."
 )
@@ -108,7 +106,7 @@ class LatentMeasurement:
         if entities is not None and walk is not None:
             self._events.update(codes, events_of(entities))
             steps = self._probed_steps[episode_id]
-            self._probed.append(self._probe_episode(episode_id, composites, codes, walk, steps))
+            self._probed.append(_probe_episode(episode_id, codes, walk, steps))
 
     def group(self, seed: int) -> FigureGroup:
         """The figures of codes as actions, after all episodes."""
@@ -186,9 +184,8 @@ class LatentMeasurement:
         known = {episode: np.flatnonzero(walk.known) for episode, walk in walks.items()}
         parts = spread({episode: len(steps) for episode, steps in known.items()}, PROBE_STEPS) if known else {}
         return [
-            self._probe_episode(
+            _probe_episode(
                 episode,
-                self._frames.composites(episode, self._options.composite),
                 codes.episode(episode).codes,
                 walks[episode],
                 known[episode][part],
@@ -196,18 +193,6 @@ class LatentMeasurement:
             for episode, part in parts.items()
             if len(part)
         ]
-
-    def _probe_episode(
-        self, episode_id: int, composites: Screen, codes: Codes, walk: Walk, steps: NDArray[np.int64]
-    ) -> ProbeEpisode:
-        places = np.stack([walk.boxes.left[steps + 1], walk.boxes.top[steps + 1]], axis=1)
-        targets = np.concatenate([places, walk.moved[steps]], axis=1).astype(np.float64)
-        small = [
-            shrink(to_rgb(composites[step + 1], self._options.palette), *PROBE_SIZE).mean(axis=-1).ravel() / 255
-            for step in steps.tolist()
-        ]
-        pictures = np.array(small, dtype=np.float32).reshape(len(steps), PROBE_SIZE[0] * PROBE_SIZE[1])
-        return ProbeEpisode(episode_id, codes[steps], targets, pictures)
 
     def _swap_pictures(self) -> SwapPictures | None:
         if self._swaps is None or not self._swaps.shown:
@@ -238,3 +223,9 @@ def _walk(entities: Entities) -> Walk:
     left, top = player.left.astype(np.int64), player.top.astype(np.int64)
     boxes = Boxes(left, top, in_play(entities), player.width, player.height)
     return Walk(boxes, moved, known)
+
+
+def _probe_episode(episode_id: int, codes: Codes, walk: Walk, steps: NDArray[np.int64]) -> ProbeEpisode:
+    places = np.stack([walk.boxes.left[steps + 1], walk.boxes.top[steps + 1]], axis=1)
+    targets = np.concatenate([places, walk.moved[steps]], axis=1).astype(np.float64)
+    return ProbeEpisode(episode_id, codes[steps], targets)

@@ -8,11 +8,9 @@ ones: R² = 1 − squared error over the squared distance from the training mean
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import csr_matrix, vstack
 from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import GroupKFold, KFold
 
@@ -26,20 +24,17 @@ NUM_FOLDS = 3
 MIN_STEPS = 50
 """Fewer steps of training, or held out, are not measured."""
 PLACE, MOVE = slice(0, 2), slice(2, 4)
-Features: TypeAlias = "csr_matrix | NDArray[np.float32]"
+CELLS, CELL_PX = (7, 5), (30, 32)
+"""Rows and columns of the grid of most tokens, and the height and width of one of its cells, px."""
 
 
 @dataclass(frozen=True)
 class ProbeEpisode:
-    """Steps of one episode: codes [n, P]; targets float64 [n, 4], the player's place after the step and its move, px.
-
-    pictures float32 [n, F] after the step, small.
-    """
+    """Steps of one episode: codes [n, P]; targets float64 [n, 4], the player's place after each and its move, px."""
 
     episode_id: int
     codes: Codes
     targets: Array
-    pictures: NDArray[np.float32]
 
 
 def leakage_figures(
@@ -49,11 +44,10 @@ def leakage_figures(
     if min(_count(training), _count(held_out)) < MIN_STEPS:
         return ()
     mean = np.concatenate([part.targets for part in training]).mean(axis=0)
+    held_codes = [one_hot(part.codes, codebook_size) for part in held_out]
     guesses = [np.broadcast_to(mean, part.targets.shape) for part in held_out]
-    of_codes, of_pictures = (
-        _predictions(_stacked(training, read, codebook_size), training, _each(held_out, read, codebook_size))
-        for read in ("codes", "pictures")
-    )
+    of_codes = _predictions([one_hot(part.codes, codebook_size) for part in training], training, held_codes)
+    of_cells = _predictions([_cells(part) for part in training], training, [_cells(part) for part in held_out])
 
     def r2(predicted: list[Array], part: slice) -> Estimate:
         return _r2(predicted, held_out, mean, part, seed)
@@ -66,7 +60,7 @@ def leakage_figures(
             better="neither",
             estimate=r2(of_codes, PLACE),
             baselines={"mean_place": r2(guesses, PLACE)},
-            references={"picture_probe": r2(of_pictures, PLACE)},
+            references={"cell_probe": r2(of_cells, PLACE)},
             note="By ridge regression, fitted on training episodes. 1: codes say where the player is, as tokens of a "
             "picture must; 0: they do not, as actions should not.",
         ),
@@ -91,22 +85,22 @@ def one_hot(codes: Codes, codebook_size: int) -> csr_matrix:
     return csr_matrix((ones, (rows, columns.ravel())), shape=(count, positions * codebook_size))
 
 
-def _each(parts: list[ProbeEpisode], read: str, codebook_size: int) -> list[Features]:
-    return [one_hot(part.codes, codebook_size) if read == "codes" else part.pictures for part in parts]
+def _cells(part: ProbeEpisode) -> csr_matrix:
+    """Which cell of `CELLS` the player is in, as codes that say just that would."""
+    (rows, columns), (height, width) = CELLS, CELL_PX
+    column = np.clip(part.targets[:, 0] // width, 0, columns - 1)
+    row = np.clip(part.targets[:, 1] // height, 0, rows - 1)
+    return one_hot((row * columns + column).astype(np.int64)[:, None], rows * columns)
 
 
-def _stacked(parts: list[ProbeEpisode], read: str, codebook_size: int) -> Features:
-    if read == "codes":
-        return one_hot(np.concatenate([part.codes for part in parts]), codebook_size)
-    return np.concatenate([part.pictures for part in parts])
-
-
-def _predictions(features: Features, training: list[ProbeEpisode], held_out: list[Features]) -> list[Array]:
+def _predictions(features: list[csr_matrix], training: list[ProbeEpisode], held_out: list[csr_matrix]) -> list[Array]:
     """What the probe that was fitted on training features reads from those of each held-out episode, [n, 4]."""
     episodes = np.repeat(np.arange(len(training)), [len(part.codes) for part in training])
     folds = GroupKFold(NUM_FOLDS) if len(training) >= NUM_FOLDS else KFold(NUM_FOLDS)
     splits = list(folds.split(episodes, groups=episodes))
-    probe = RidgeCV(RIDGES, cv=splits).fit(features, np.concatenate([part.targets for part in training]))
+    probe = RidgeCV(RIDGES, cv=splits).fit(
+        vstack(features).tocsr(), np.concatenate([part.targets for part in training])
+    )
     return [np.asarray(probe.predict(part), dtype=np.float64) for part in held_out]
 
 
