@@ -15,8 +15,10 @@ from lapa_ray.core.pictures import Composite, Screen, to_rgb
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.envs.breakout import BreakoutEntities
+from lapa_ray.envs.breakout_looks import RED
 from lapa_ray.envs.entities import Entities
 from lapa_ray.envs.ms_pacman import MsPacmanEntities
+from lapa_ray.envs.ms_pacman_looks import PLAYER
 from lapa_ray.envs.palette import ntsc_palette
 from lapa_ray.evaluation.code_activity import code_activity, code_map
 from lapa_ray.evaluation.code_exhibits import CodeExhibits, SwapPictures
@@ -31,7 +33,7 @@ from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
 from lapa_ray.evaluation.reconstruction import Codes, Decoder
 from lapa_ray.evaluation.rollouts import spread
 
-PLAYER_COLOURS: dict[type[Entities], int] = {MsPacmanEntities: 42, BreakoutEntities: 70}
+PLAYER_COLOURS: dict[type[Entities], int] = {MsPacmanEntities: PLAYER, BreakoutEntities: RED}
 """Palette index of the player's pixels."""
 PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS = 32, 6000, 3000
 """The probe is fitted on so many training episodes at most, so many of their steps, and asked of so many held out."""
