@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from lapa_ray.core.artefact import Manifest
+from lapa_ray.envs.ms_pacman import GHOSTS
 from lapa_ray.evaluation.estimates import MIN_EPISODES_FOR_INTERVAL
 from lapa_ray.evaluation.figures import Evaluation, Figure
 
@@ -13,6 +14,7 @@ ONE_POLICY = (
     "The held-out episodes were played by the same policies in the same game as the training episodes; nothing is "
     "said of other policies or games."
 )
+NAMES = ("Ms. Pac-Man", *(ghost.capitalize() for ghost in GHOSTS))
 NOT_SUMMARISED = ("reconstruction_parts",)
 """Groups of figures that are not held out."""
 MOST_LABELS = 8
@@ -96,5 +98,6 @@ def _labels(figures: Sequence[Figure]) -> str:
 
 
 def _in_sentence(label: str) -> str:
-    """`label` without its capital, unless it starts with an abbreviation or a symbol."""
-    return label if label[1:2].isupper() or not label[1:2].isalpha() else label[0].lower() + label[1:]
+    """`label` without its capital, unless it starts with an abbreviation, a symbol or a name."""
+    keeps = label[1:2].isupper() or not label[1:2].isalpha() or label.startswith(NAMES)
+    return label if keeps else label[0].lower() + label[1:]

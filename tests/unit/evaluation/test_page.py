@@ -166,7 +166,7 @@ def test_nothing_is_invented_where_nothing_was_measured() -> None:
     assert not re.search(r"\d\.\d+ dB", text)
 
 
-def test_entities_have_a_table_and_parts_that_were_learnt_from_are_not_in_the_summary() -> None:
+def test_entities_and_parts_have_a_table_and_parts_that_were_learnt_from_are_not_in_the_summary() -> None:
     def drawn(name: str, num_samples: int = 1000) -> Figure:
         ours = estimate(0.91, 0.01).model_copy(update={"num_samples": num_samples})
         baselines = {"copy_last_frame": estimate(0.24, 0.01)}
@@ -186,7 +186,7 @@ def test_entities_have_a_table_and_parts_that_were_learnt_from_are_not_in_the_su
     assert "Of 7 figures beside a trivial baseline, 4 beat it." in text  # five and two entities
     assert text.count("Of player_recall_2px") == 3  # headline, entities, all figures
     assert text.count("Of fruit") == 1  # never seen: in the table of all figures alone
-    assert text.count("Of train_psnr_db") == 1
+    assert text.count("Of train_psnr_db") == 2  # parts of the split, all figures
     links = [attributes["href"] for tag, attributes in parser.tags if tag == "a"]
     assert "#figure-player_recall_2px" in links
 
@@ -199,6 +199,15 @@ def test_a_sentence_names_few_figures_and_counts_the_others() -> None:
     ]  # fmt: skip
     sentence = summary_sentence(figures)
     assert sentence.endswith("figure 5, figure 6 and 13 more.")
+
+
+def test_a_sentence_keeps_the_capitals_of_names() -> None:
+    figures = [
+        Figure(name=label, label=label, unit="", better="higher", estimate=estimate(1.0, 0.1),
+               baselines={"random": estimate(2.0)})
+        for label in ("Ms. Pac-Man: found within 2 px", "Sue: position error", "Dots: F1", "SSIM")
+    ]  # fmt: skip
+    assert summary_sentence(figures).endswith("Ms. Pac-Man: found within 2 px, Sue: position error, dots: F1 and SSIM.")
 
 
 def test_whose_checkpoint_was_chosen_on_the_held_out_episodes_is_said() -> None:
