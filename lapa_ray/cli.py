@@ -111,9 +111,9 @@ def _run_stage(name: str, arguments: list[str]) -> int:
 
 
 def _made(folder: Path) -> str:
-    """Where the finished artefact is, or the one file in it that a person would open."""
-    shown = [path for path in folder.iterdir() if path.suffix in TO_LOOK_AT]
-    return f"whole: {(shown[0] if len(shown) == 1 else folder).resolve()}"
+    """Where the finished artefact is, and the one file in it that a person would open, if there is one."""
+    shown = [path.name for path in folder.iterdir() if path.suffix in TO_LOOK_AT]
+    return f"done: {folder.resolve()}" + (f" (look at {shown[0]})" if len(shown) == 1 else "")
 
 
 @contextmanager

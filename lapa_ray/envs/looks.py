@@ -23,7 +23,8 @@ class Sought:
     """One sprite at each state, T of them: the picture at state t is asked whether it shows it.
 
     left, top int16 [T]: its box's upper left corner; wanted bool [T]: whether to look at all. colours: the palette
-    indices that it is drawn in; empty if the true picture tells (the rarest there is in the box, but for `others`).
+    indices that it is drawn in; empty if the true picture tells (of those in
+    the box that are rare on the picture the commonest, but for `others`).
     least_pixels: fewer of these in the true picture, and the sprite is not shown there (sprites flicker).
     rows, columns: first and last + 1 of the part of the screen in which its colours are its own.
     """

@@ -90,7 +90,9 @@ class CodeExhibits:
 
     @classmethod
     def load(cls, path: Path) -> CodeExhibits:
-        """Read `path`. Raises `LapaError` if it is damaged."""
+        """Read `path`. Raises `LapaError` if it is damaged, or missing as in evaluations of earlier versions."""
+        if not path.exists():
+            raise LapaError(f"{path}: missing, as in evaluations of earlier versions; make the evaluation again.")
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})

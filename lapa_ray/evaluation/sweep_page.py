@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
-from lapa_ray.evaluation.sweep_results import Mode, Setting, SweepTrial
+from lapa_ray.evaluation.sweep_results import Mode, Setting, SweepTrial, none_is_best
 from lapa_ray.evaluation.templates import page_template
 
 SHOWN = ("perplexity", "codes_used", "changed_psnr_db", "psnr_db", "ssim", "loss")
@@ -95,7 +95,7 @@ def _sentence(
     most = "highest" if mode == "max" else "lowest"
     subject = f" of those with {' and '.join(constraints)}" if constraints else ""
     if best is None:
-        return f"No setting of {len(settings)} has a whole training and meets the constraints."
+        return none_is_best(len(settings), objective, constraints)
     return (
         f"Of {len(settings)} settings{subject}, {name_of(best)} has the {most} mean "
         f"{LABELS.get(objective, objective)}: {best.means[objective]:.4g}."

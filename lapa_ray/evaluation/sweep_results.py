@@ -96,3 +96,9 @@ def best_of(settings: Sequence[Setting], objective: str, mode: Mode) -> Setting 
     sign = 1 if mode == "max" else -1
     told = [setting for setting in fit if objective in setting.means]
     return max(told, key=lambda setting: sign * setting.means[objective], default=None)
+
+
+def none_is_best(num_settings: int, objective: str, constraints: Sequence[str]) -> str:
+    """Why there is no best setting."""
+    lack = f"and meets {' and '.join(constraints)}" if constraints else f"that tells {objective}"
+    return f"None of {num_settings} settings has a whole training {lack}."

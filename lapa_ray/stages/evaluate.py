@@ -65,7 +65,7 @@ class EvaluateConfig(StageConfig):
     num_swaps: PositiveInt = 500
     """Code swaps: codes of one pair decoded beside the frame t of another, where the decoder sees frame t."""
     num_ssim_pairs: PositiveInt = 500
-    """Pairs on which SSIM is measured, evenly spaced; it costs about 20 ms a picture on a CPU core."""
+    """Pairs of each part on which SSIM is measured, evenly spaced; it costs about 20 ms a picture on a CPU core."""
     num_part_pairs: PositiveInt = 500
     """Pairs of the VQ-VAE's train part, and of its validation part where there is a test part, on which the pixel
     figures are measured too, evenly spaced."""

@@ -33,7 +33,7 @@ from lapa_ray.core.metric_log import read_metrics, resolve_wandb_mode
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.evaluation.sweep_page import render_sweep
-from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepTrial, best_of, settings_of
+from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepTrial, best_of, none_is_best, settings_of
 from lapa_ray.stages.fit import Figures
 from lapa_ray.stages.train_vqvae import (
     VALIDATION_FIGURES,
@@ -146,7 +146,7 @@ def _check_speed(config: SweepConfig, option: str) -> None:
             f"--objective {SPEED}: ASHA judges by validations, which tell no speed; add --asha.enabled false."
         )
     period, most = config.train.resources.throughput_period_updates, config.train.training.max_updates
-    if not period or (most is not None and 2 * period > most):
+    if not period or most is None or 2 * period > most:
         raise LapaError(
             f"--{option} {SPEED}: needs two rows of it at least, since the first is warm-up; give "
             "--train.resources.throughput_period_updates at most half of --train.training.max_updates."
@@ -413,7 +413,7 @@ def _print(config: SweepConfig, settings: Sequence[Setting], best: Setting | Non
         table.add_row(slug(setting.values), *cells, f"{setting.num_whole} of {setting.num_trials} whole")
     Console().print(table)
     if best is None:
-        print("No setting has a whole training and meets the constraints.")
+        print(none_is_best(len(settings), config.objective, config.constraints))
     else:
         print(f"Best: {slug(best.values)}; train with it:\nlapa-ray train-vqvae --config {folder / BEST_CONFIG}")
     print(f"All of it: {(folder / HTML).resolve()}", flush=True)

@@ -99,7 +99,8 @@ class VqvaeTraining(Config):
     observe: ObservationConfig = ObservationConfig()
     """What is looked at along the way."""
     collapse_period_updates: Annotated[NonNegativeInt, NOT_IDENTITY] = 2000
-    """Updates over which codes of a perplexity below 2 end the training, for the codebook has collapsed; 0 goes on."""
+    """Updates over which codes of a perplexity below 2 end the training, for the codebook has collapsed (of two codes,
+    below 1: never); 0 goes on."""
 
     @model_validator(mode="after")
     def _check_loss(self) -> Self:

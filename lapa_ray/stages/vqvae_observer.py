@@ -22,7 +22,8 @@ from lapa_ray.core.pictures import Composite
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.codes import CodeStatistics, entropy_bits
 from lapa_ray.evaluation.images import write_png
-from lapa_ray.evaluation.pixels import MAX_VALUE, PixelMetrics, to_8bit
+from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
+from lapa_ray.evaluation.rollouts import spread
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.vqvae import Vqvae, VqvaeOutput
 from lapa_ray.stages.fit import KEPT, is_due
@@ -97,11 +98,12 @@ class VqvaeObserver:
     def _sample(self) -> Pair:
         """Pictures t and t+1 of the pairs, each uint8 [num_pairs, *screen_shape]."""
         if self._pairs is None:
-            chosen = evenly_spaced([self._dataset.num_steps(e) for e in self._held_out], self._config.num_pairs)
+            steps = spread({e: self._dataset.num_steps(e) for e in self._held_out}, self._config.num_pairs)
+            chosen = [(episode, step) for episode, part in steps.items() for step in part.tolist()]
             pairs = np.empty((len(chosen), 2, *self._dataset.info.screen_shape), dtype=np.uint8)
             decoder = self._dataset.decoder(self._composite)
-            for out, (number, step) in zip(pairs, chosen, strict=True):
-                decoder.decode(self._held_out[number], step, out)
+            for out, (episode, step) in zip(pairs, chosen, strict=True):
+                decoder.decode(episode, step, out)
             self._pairs = pairs[:, 0], pairs[:, 1]
         return self._pairs
 
@@ -121,25 +123,15 @@ class VqvaeObserver:
         return pixels, codes
 
 
-def evenly_spaced(num_pairs: Sequence[int], count: int) -> list[tuple[int, int]]:
-    """(number of the episode, pair in it) of at most `count` pairs, evenly spaced over episodes of `num_pairs` each."""
-    total, starts = sum(num_pairs), np.cumsum([0, *num_pairs])
-    places = np.linspace(0, total - 1, min(count, total)).round().astype(np.int64)
-    episodes = np.searchsorted(starts, places, side="right") - 1
-    return [(int(episode), int(place - starts[episode])) for episode, place in zip(episodes, places, strict=True)]
-
-
 def _figures(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistics) -> dict[str, float | int | None]:
     figures: dict[str, float | int | None] = {}
     for whose, metrics in (("", pixels), ("copy_last_", copy_last)):
-        psnr = metrics.psnr().value
         figures |= {
-            f"{whose}psnr_db": psnr,
+            f"{whose}psnr_db": metrics.psnr().value,
             f"{whose}changed_psnr_db": metrics.changed_psnr().value,
             f"{whose}ssim": metrics.ssim().value,
             f"{whose}l1_levels": metrics.l1().value,
-            # The root of the mean squared error, which is what PSNR says on another scale.
-            f"{whose}l2_levels": None if psnr is None else MAX_VALUE * 10 ** (-psnr / 20),
+            f"{whose}l2_levels": metrics.l2().value,
         }
     use = codes.compute()
     return figures | {"perplexity": use.perplexity, "codes_used": use.codes_used}
@@ -153,6 +145,7 @@ class CollapseWatch:
         self._num_updates, self._size = num_updates, codebook_size
         self._least = min(COLLAPSED_PERPLEXITY, codebook_size / 2)  # of two codes it is never more than 2
         self._counts: Tensor | None = None
+        self._num_counted = 0
 
     def add(self, output: VqvaeOutput) -> None:
         """Count the codes of a batch, where they are: nothing waits for a GPU."""
@@ -161,14 +154,19 @@ class CollapseWatch:
             self._counts = counts if self._counts is None else self._counts + counts
 
     def check(self, update: int) -> None:
-        """Raise `LapaError` if the codebook has collapsed; asked after each update, it looks at the ends of periods."""
+        """Raise `LapaError` if the codebook has collapsed; asked after each update, it looks at the ends of periods.
+
+        A period of which a resumed training saw a part alone is not judged.
+        """
+        self._num_counted += 1
         if not is_due(update, self._num_updates) or self._counts is None:
             return
+        is_whole = self._num_counted == self._num_updates
         counts: NDArray[np.int64] = self._counts.cpu().numpy()
-        self._counts, perplexity = None, float(2 ** entropy_bits(counts))
-        if perplexity < self._least:
+        self._counts, self._num_counted, perplexity = None, 0, float(2 ** entropy_bits(counts))
+        if is_whole and perplexity < self._least:
             raise LapaError(
                 f"update {update}: the codebook has collapsed: perplexity {perplexity:.2f} over the last "
-                f"{self._num_updates} updates. Try --model.quantizer.kind ema with its kmeans_init true and "
-                "revive_below 2, or a lower --learning_rate; --collapse_period_updates 0 goes on regardless."
+                f"{self._num_updates} updates. In a new --out, try --model.quantizer.kind ema with its kmeans_init "
+                "true and revive_below 2, or a lower --learning_rate; --collapse_period_updates 0 goes on regardless."
             )

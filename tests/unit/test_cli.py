@@ -73,7 +73,8 @@ def test_a_ctrl_c_before_anything_was_made_leaves_nothing(monkeypatch, capsys, t
 
 
 @pytest.mark.parametrize(
-    ("files", "told"), [(["a.parquet"], ""), (["a.parquet", "page.html"], "/page.html"), (["a.mp4", "b.mp4"], "")]
+    ("files", "told"),
+    [(["a.parquet"], ""), (["a.parquet", "page.html"], " (look at page.html)"), (["a.mp4", "b.mp4"], "")],
 )
 def test_the_end_tells_where_to_look(monkeypatch, capsys, tmp_path, files, told):
     def run(config):
@@ -84,7 +85,7 @@ def test_the_end_tells_where_to_look(monkeypatch, capsys, tmp_path, files, told)
 
     monkeypatch.setattr(record, "run", run)
     assert cli.main(["record", "--agent=random", f"--out={tmp_path / 'out'}"]) == 0
-    assert capsys.readouterr() == (f"whole: {tmp_path / 'out'}{told}\n", "")
+    assert capsys.readouterr() == (f"done: {tmp_path / 'out'}{told}\n", "")
 
 
 def test_a_demo_that_is_interrupted_says_that_the_same_command_goes_on(monkeypatch, capsys, tmp_path):

@@ -77,6 +77,9 @@ def test_code_exhibits_survive_the_file_and_damage_is_named(tmp_path: Path) -> N
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(LapaError, match=r"codes\.npz: damaged"):
         CodeExhibits.load(path)
+    path.unlink()
+    with pytest.raises(LapaError, match=r"codes\.npz: missing, as in evaluations of earlier versions; make"):
+        CodeExhibits.load(path)
 
 
 def figure(name: str, value: float | None, unit: str = "", **baselines: float) -> Figure:

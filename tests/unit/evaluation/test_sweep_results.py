@@ -62,7 +62,9 @@ def test_the_page_shows_every_training_and_the_choice():
     assert html.count("misses a constraint") == 3
     assert html.count("<svg") == 2
     none = render_sweep(TRIALS, settings, None, "perplexity", "max", constraints, {}, "today")
-    assert "No setting of 5 has a whole training and meets the constraints." in none
+    assert "None of 5 settings has a whole training and meets changed_psnr_db &gt;= 15 and perplexity &lt; 150." in none
+    none = render_sweep(TRIALS, settings, None, "samples_per_s", "max", [], {}, "today")
+    assert "None of 5 settings has a whole training that tells samples_per_s." in none
 
 
 def test_the_page_sets_tokens_beside_actions():

@@ -78,6 +78,7 @@ def test_a_figure_by_a_wrong_name_is_refused_before_anything_is_trained(fields):
             {"constraints": ["samples_per_s > 9"], "train": {"resources": {"throughput_period_updates": 0}}},
             "give --train.resources.throughput_period_updates at most half",
         ),
+        ({"objective": "samples_per_s", "asha": {"enabled": False}}, "at most half of --train.training.max_updates"),
     ],
 )
 def test_a_speed_that_would_not_be_told_is_refused_before_anything_is_trained(fields, told):

@@ -17,7 +17,7 @@ from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, VqvaeOutput
 from lapa_ray.stages.fit import FitResources, FitResult, TrainingConfig, run_fit
 from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, VqvaeTask, check_data
-from lapa_ray.stages.vqvae_observer import CollapseWatch, ObservationConfig, evenly_spaced
+from lapa_ray.stages.vqvae_observer import CollapseWatch, ObservationConfig
 from tests.support.made_ram import made_ram
 from tests.support.pictures import wandering_square
 from tests.support.recordings import write_play
@@ -148,19 +148,6 @@ def test_figures_and_counts_are_those_of_the_same_few_held_out_pairs(play, unbro
     assert row["sample_codes_used"] == np.count_nonzero(counts)
 
 
-@pytest.mark.parametrize(
-    ("lengths", "count", "expected"),
-    [
-        ([3], 9, [(0, 0), (0, 1), (0, 2)]),
-        ([2, 0, 3], 5, [(0, 0), (0, 1), (2, 0), (2, 1), (2, 2)]),
-        ([4, 5], 3, [(0, 0), (1, 0), (1, 4)]),
-        ([5], 1, [(0, 0)]),
-    ],
-)
-def test_pairs_are_evenly_spaced_over_all_episodes(lengths, count, expected):
-    assert evenly_spaced(lengths, count) == expected
-
-
 def test_checkpointed_gradients_give_the_losses_of_the_plain_training(play, unbroken, tmp_path):
     train(play, tmp_path, resources=FitResources(num_workers=0, device="cpu", checkpoint_gradients=True))
     names = ("train_loss", "reconstruction_loss", "quantizer_loss")
@@ -188,7 +175,7 @@ def test_a_collapsed_codebook_ends_the_training_in_one_line_and_can_be_ignored(p
     ) as e:
         train(play, tmp_path, task=OneCodeTask, collapse_period_updates=2, training=brief)
     assert "\n" not in str(e.value)
-    assert "Try --model.quantizer.kind ema" in str(e.value)
+    assert "try --model.quantizer.kind ema" in str(e.value)
     assert train(play, tmp_path, task=OneCodeTask, collapse_period_updates=0, training=brief).finished
 
 
@@ -219,6 +206,20 @@ def test_a_collapse_is_told_from_the_codes_of_all_updates_together(size, batches
             watch.check(3)
     else:
         watch.check(3)
+
+
+def test_a_period_that_was_seen_in_part_alone_is_not_judged():
+    """As after a resume: the counts of what came before are gone."""
+    watch = CollapseWatch(8, 3)
+    for update in (2, 3):
+        watch.add(codes(0, 0))
+        watch.check(update)
+    for update in (4, 5):
+        watch.add(codes(0, 0))
+        watch.check(update)
+    watch.add(codes(0, 0))
+    with pytest.raises(LapaError, match="over the last 3 updates"):
+        watch.check(6)
 
 
 def test_still_pairs_alone_are_refused(tmp_path):
