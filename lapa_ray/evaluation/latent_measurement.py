@@ -27,7 +27,7 @@ from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.evaluation.controllability import STEPS, Boxes, ControllabilityMeter
 from lapa_ray.evaluation.data_quality_datasets import entity_map_of
 from lapa_ray.evaluation.event_lift import EventLifts, EventRow
-from lapa_ray.evaluation.events import events_of, in_play, player_moves
+from lapa_ray.evaluation.events import events_of, in_play, player_moves, possible_steps
 from lapa_ray.evaluation.figures import FigureGroup
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
 from lapa_ray.evaluation.reconstruction import Codes, Decoder
@@ -106,7 +106,7 @@ class LatentMeasurement:
             self._swaps.update(episode_id, composites)
         entities = self._entities[episode_id]
         if entities is not None and walk is not None:
-            self._events.update(codes, events_of(entities))
+            self._events.update(codes, events_of(entities), possible_steps(entities))
             steps = self._probed_steps[episode_id]
             self._probed.append(_probe_episode(episode_id, codes, walk, steps))
 
