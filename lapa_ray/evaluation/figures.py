@@ -64,6 +64,8 @@ class Figure(_Model):
     """Key in `BASELINES` to the baseline's figure."""
     references: dict[str, Estimate] = {}
     """Key in `REFERENCES` to the bound's figure."""
+    num_fitted: int | None = None
+    """Training samples that what measures was itself fitted on; None where nothing was fitted, or nobody counted."""
     note: str = ""
     """What a reader has to know to read it rightly."""
 

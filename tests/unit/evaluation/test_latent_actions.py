@@ -112,15 +112,16 @@ def swapped(decode, *, absolute: bool = False) -> dict[str, Figure]:
     return {figure.name: figure for figure in meter.figures(0)}
 
 
-def leakage(*, absolute: bool) -> dict[str, Figure]:
-    def probed(number: int) -> ProbeEpisode:
-        episode = Episode(number)
-        codes = episode.absolute_codes if absolute else episode.codes
-        targets = np.concatenate([episode.places[1:], episode.walk.moved], axis=1).astype(np.float64)
-        return ProbeEpisode(number, codes, targets)
+def probed(number: int, *, absolute: bool) -> ProbeEpisode:
+    episode = Episode(number)
+    codes = episode.absolute_codes if absolute else episode.codes
+    targets = np.concatenate([episode.places[1:], episode.walk.moved], axis=1).astype(np.float64)
+    return ProbeEpisode(number, codes, targets)
 
-    training = [probed(number) for number in range(10, 28)]
-    found = leakage_figures(training, [probed(number) for number in range(4)], ROW * ROW, 0)
+
+def leakage(*, absolute: bool, num_training: int = 18) -> dict[str, Figure]:
+    training = [probed(number, absolute=absolute) for number in range(10, 10 + num_training)]
+    found = leakage_figures(training, [probed(number, absolute=absolute) for number in range(4)], ROW * ROW, 0)
     return {figure.name: figure for figure in found}
 
 
@@ -225,6 +226,13 @@ def test_tokens_of_place_leak_and_actions_do_not() -> None:
     bound = tokens["leakage_r2"].references["cell_probe"].value
     assert bound is not None
     assert 0.4 < bound < 0.9  # two by three cells alone
+
+
+@pytest.mark.parametrize("num_training", [1, 2])
+def test_a_probe_of_one_or_two_training_episodes_is_fitted_without_a_warning(num_training: int) -> None:
+    found = leakage(absolute=False, num_training=num_training)
+    assert found["movement_r2"].estimate.value == pytest.approx(1, abs=0.05)
+    assert found["leakage_r2"].num_fitted == found["movement_r2"].num_fitted == num_training * NUM_STEPS
 
 
 def test_too_few_steps_are_not_probed() -> None:
