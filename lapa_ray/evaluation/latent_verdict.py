@@ -17,7 +17,7 @@ LEAST_DELTA_DB = 1.0
 LEAST_AGREEMENT = 0.75
 MOST_LEAKAGE = 0.25
 LEAST_PROBE_STEPS = 1000
-"""A probe that was fitted on fewer training steps clears no codes: it reads little from codes that say the very place."""
+"""A probe that was fitted on fewer training steps clears no codes: it reads little even from the very place."""
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from lapa_ray.evaluation.code_swap import SwapMeter, Walk, choose_swaps, directions
+from lapa_ray.envs.entities import entities_of
+from lapa_ray.envs.palette import ntsc_palette
+from lapa_ray.evaluation.code_swap import (
+    PlayerLook,
+    SwapMeter,
+    Walk,
+    choose_swaps,
+    colours_of,
+    directions,
+    find_player,
+)
 from lapa_ray.evaluation.controllability import STEPS, Boxes, ControllabilityMeter
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
@@ -104,7 +114,7 @@ def swapped(decode, *, absolute: bool = False) -> dict[str, Figure]:
     walks = {number: episode.walk for number, episode in EPISODES.items()}
     codes = {n: e.absolute_codes if absolute else e.codes for n, e in EPISODES.items()}
     swaps = choose_swaps(walks, 80, seed=0)
-    meter = SwapMeter(decode, codes, walks, swaps, (PALETTE, PALETTE[PLAYER]), batch_size=16)
+    meter = SwapMeter(decode, codes, walks, swaps, PALETTE, PlayerLook(PALETTE[PLAYER]), batch_size=16)
     for number, episode in EPISODES.items():
         meter.update(number, episode.composites)
     assert meter.num_swaps == len(swaps) == 80
@@ -187,6 +197,39 @@ def test_codes_that_say_where_the_player_is_do_not_move_it() -> None:
     share = found["code_swap_agreement"].estimate.value
     assert share is not None
     assert share < 0.3
+
+
+def paddle(left: int) -> np.ndarray:
+    """A paddle, a wall of its colour from column 152 on, and a ball of its colour just above, RGB."""
+    shown = np.full((210, 160), FLOOR, dtype=np.uint8)
+    shown[189:193, left : left + 16] = shown[50:195, 152:] = shown[183:187, left + 12 : left + 14] = PLAYER
+    return PALETTE[shown]
+
+
+@pytest.mark.parametrize("left", [60, 128, 136])
+def test_a_wall_and_a_ball_of_the_players_colour_are_not_taken_for_it(left: int) -> None:
+    look = PlayerLook(PALETTE[PLAYER], rows=(189, 193), columns=(8, 152))
+    shown, box = paddle(left), (left, 189, 16, 4)
+    found = find_player(shown, colours_of(shown, look.colour), box, 10, look)
+    assert found is not None
+    assert (found[0].tolist(), found[1]) == ([left + 7.5, 190.5], 64)
+    anywhere = find_player(shown, colours_of(shown, look.colour), box, 10, PlayerLook(look.colour))
+    assert anywhere is not None
+    assert anywhere[1] > 64
+    outside = find_player(shown, colours_of(shown, look.colour), (left, 100, 16, 4), 10, look)
+    assert outside is None
+
+
+def test_the_player_is_looked_for_where_the_looks_of_its_game_say() -> None:
+    still = np.zeros((3, 128), dtype=np.uint8)
+    breakout = PlayerLook.of("Breakout", entities_of("Breakout").read(still), ntsc_palette())
+    assert breakout is not None
+    assert (breakout.rows, breakout.columns) == ((189, 193), (8, 152))
+    assert breakout.colour.tolist() == ntsc_palette()[70].tolist()
+    pacman = PlayerLook.of("MsPacman", entities_of("MsPacman").read(still), ntsc_palette())
+    assert pacman is not None
+    assert (pacman.rows, pacman.columns) == ((0, 171), (0, 160))
+    assert pacman.colour.tolist() == ntsc_palette()[42].tolist()
 
 
 def test_a_player_that_is_not_there_is_not_found_and_counts_as_wrong() -> None:
