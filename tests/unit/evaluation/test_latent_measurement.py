@@ -136,6 +136,8 @@ def test_the_code_of_a_turn_is_not_above_chance_and_rare_events_have_none(action
     rows = {row.event: row for row in actions.events(0)}
     assert set(rows) == {"dot eaten", "pill eaten", "ghost eaten", "death", "turn", "wall stop"}
     assert rows["turn"].num_events > 10
+    assert rows["turn"].chance_lift is not None
+    assert rows["turn"].answers[0].lift <= rows["turn"].chance_lift
     assert rows["death"].num_events == 0
     assert rows["death"].answers == ()
 
