@@ -19,7 +19,7 @@ from lapa_ray.core.pictures import Screen, to_rgb
 from lapa_ray.core.seeds import generator_for
 from lapa_ray.envs.entities import Entities
 from lapa_ray.envs.looks import SCREEN_COLUMNS, SCREEN_ROWS, looks_of
-from lapa_ray.evaluation.controllability import Boxes
+from lapa_ray.evaluation.controllability import Boxes, draw_others
 from lapa_ray.evaluation.estimates import PooledRatio
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.reconstruction import Codes, Decoder, batches, chw, decode_8bit, hwc
@@ -164,27 +164,31 @@ class SwapMeter:
 
     def update(self, episode_id: int, composites: Screen) -> None:
         """Count the swaps whose B is of this episode; `composites` uint8 [T+1, H, W]."""
-        ours = [swap for swap in self._swaps if swap.episode_b == episode_id]
+        ours = np.array([i for i, swap in enumerate(self._swaps) if swap.episode_b == episode_id], dtype=np.int64)
         generator = generator_for(self._seed, "swapped at random", episode_id)
-        for part in batches(np.arange(len(ours)), self._batch):
-            self._update_batch([ours[i] for i in part.tolist()], composites, generator)
+        for part in batches(ours, self._batch):
+            self._update_batch(part, composites, generator)
 
-    def _update_batch(self, swaps: list[Swap], composites: Screen, generator: np.random.Generator) -> None:
+    def _update_batch(self, part: NDArray[np.int64], composites: Screen, generator: np.random.Generator) -> None:
+        """Count the swaps of indices `part`."""
+        swaps = [self._swaps[i] for i in part.tolist()]
         steps = np.array([swap.step_b for swap in swaps])
         before, after = (to_rgb(composites[steps + later], self._palette) for later in (0, 1))
         of_a = np.stack([self._codes[swap.episode_a][swap.step_a] for swap in swaps])
-        drawn = generator.integers(len(self._swaps), size=len(swaps))
-        others = [self._swaps[i] for i in drawn.tolist()]
-        random = np.stack([self._codes[other.episode_a][other.step_a] for other in others])
         swapped = hwc(decode_8bit(self._decode, of_a, chw(before)))
-        by_chance = hwc(decode_8bit(self._decode, random, chw(before)))
+        by_chance = None
+        if len(self._swaps) > 1:
+            others = [self._swaps[i] for i in draw_others(part, len(self._swaps), generator).tolist()]
+            random = np.stack([self._codes[other.episode_a][other.step_a] for other in others])
+            by_chance = hwc(decode_8bit(self._decode, random, chw(before)))
         for row, swap in enumerate(swaps):
             own = self._walks[swap.episode_b].moved[swap.step_b]
-            looks = (
+            looks = [
                 ("swapped", swapped[row], swap.moved),
-                ("random_codes", by_chance[row], swap.moved),
                 ("true_picture", after[row], (int(own[0]), int(own[1]))),
-            )
+            ]
+            if by_chance is not None:
+                looks.append(("random_codes", by_chance[row], swap.moved))
             self._count(swap, before[row], looks)
             self._add("copy_last_frame", swap, np.zeros(2), swap.moved)
             self._add("commonest_move", swap, np.array(self._commonest, dtype=np.float64), swap.moved)
@@ -235,7 +239,7 @@ class SwapMeter:
                 references={"true_picture": agrees["true_picture"]},
                 note=bound
                 + "Up, right, down or left by the longer axis, at least 1 px; not found counts as wrong. Random codes "
-                "are those of other pairs whose player moves.",
+                "are those of another swap's pair A.",
             ),
             Figure(
                 name="code_swap_error_px",

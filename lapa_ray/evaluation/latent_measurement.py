@@ -76,9 +76,8 @@ class LatentMeasurement:
         self._codes = {episode: codes.episode(episode).codes for episode in held_out}
         self._entities = {episode: self._read(episode) for episode in held_out}
         self._walks = {episode: _walk(read) for episode, read in self._entities.items() if read is not None}
-        pool = np.concatenate(list(self._codes.values()))
         self._films = ControllabilityMeter(
-            decode, pool, options.palette, batch_size=options.batch_size, seed=options.seed
+            decode, self._codes, options.palette, batch_size=options.batch_size, seed=options.seed
         )
         lengths = {episode: max(len(part) - STEPS + 1, 0) for episode, part in self._codes.items()}
         self._starts = spread(lengths, options.num_films)

@@ -102,7 +102,7 @@ def runs_on(codes: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
 
 
 def controllability(decode) -> dict[str, Figure]:
-    pool = np.concatenate([episode.codes for episode in EPISODES.values()])
+    pool = {number: episode.codes for number, episode in EPISODES.items()}
     meter = ControllabilityMeter(decode, pool, PALETTE, batch_size=32)
     for number, episode in EPISODES.items():
         starts = np.arange(0, NUM_STEPS - STEPS + 1, 4)
@@ -154,15 +154,18 @@ def test_codes_without_effect_have_a_delta_psnr_of_zero() -> None:
 
 
 def test_delta_psnr_is_the_difference_of_the_pooled_psnrs() -> None:
-    """By hand, of one film: the true picture is 10 levels away from the inferred one, 40 from a random one."""
-    codes = np.full((STEPS, 1), 10)
+    """By hand, of one film: the true picture is 10 levels away from the inferred one, 40 from a random one.
+
+    Which is another's: the last pair's own code, of which there is one in seven, is never drawn.
+    """
+    codes = np.array([[40]] * (STEPS - 1) + [[10]])
     pictures = np.zeros((STEPS + 1, 8, 8), dtype=np.uint8)
 
     def level(codes: torch.Tensor, _frames: torch.Tensor) -> torch.Tensor:
         return (codes.float() / 127.5 - 1)[:, :, None, None].expand(-1, 3, 8, 8)
 
-    meter = ControllabilityMeter(level, np.full((5, 1), 40), PALETTE, batch_size=2)
-    meter.update(0, pictures, codes, np.array([0]), None)
+    meter = ControllabilityMeter(level, {7: np.full((3, 1), 40), 0: codes}, PALETTE, batch_size=20)
+    meter.update(0, pictures, codes, np.zeros(60, np.int64), None)
     (figure,) = meter.figures(0, sees_frame_t=False)
     assert figure.estimate.value == pytest.approx(20 * np.log10(4))
     assert figure.baselines["random_codes"].value == 0
@@ -182,6 +185,24 @@ def test_actions_move_the_player_of_another_frame_the_same_way() -> None:
         share = agreement.baselines[name].value
         assert share is not None
         assert 0.1 < share < 0.5
+
+
+def test_random_codes_of_a_swap_are_never_its_own() -> None:
+    """Two swaps, up and down: each is held against the other. One alone has nothing to be held against."""
+    walks = {number: episode.walk for number, episode in EPISODES.items()}
+    by_way = {swap.moved: swap for swap in choose_swaps(walks, 80, seed=0)}
+    pair = [by_way[0, -STEP], by_way[0, STEP]]
+    codes = {number: episode.codes for number, episode in EPISODES.items()}
+    for swaps, chance in ((pair, 0.0), (pair[:1], None)):
+        for seed in range(5):
+            meter = SwapMeter(
+                obeys, codes, walks, swaps, PALETTE, PlayerLook(PALETTE[PLAYER]), batch_size=16, seed=seed
+            )
+            for number, episode in EPISODES.items():
+                meter.update(number, episode.composites)
+            agreement = meter.figures(0)[0]
+            assert agreement.estimate.value == 1
+            assert agreement.baselines["random_codes"].value == chance
 
 
 def test_a_decoder_that_does_not_listen_agrees_by_chance_alone() -> None:
