@@ -148,7 +148,7 @@ class SwapMeter:
         self._batch, self._seed = batch_size, seed
         lengths = [abs(axis) for swap in swaps for axis in swap.moved]
         self._reach = max(lengths, default=0) + SLACK_PX
-        names = ("swapped", "random_codes", "copy_last_frame", "commonest_move", "true_picture")
+        names = ("swapped", "random_codes", "copy_last_frame", "commonest_move", "true_frame")
         self._agrees = {name: PooledRatio() for name in names}
         self._error = {name: PooledRatio() for name in names}
         self._found = {name: PooledRatio() for name in names}
@@ -185,7 +185,7 @@ class SwapMeter:
             own = self._walks[swap.episode_b].moved[swap.step_b]
             looks = [
                 ("swapped", swapped[row], swap.moved),
-                ("true_picture", after[row], (int(own[0]), int(own[1]))),
+                ("true_frame", after[row], (int(own[0]), int(own[1]))),
             ]
             if by_chance is not None:
                 looks.append(("random_codes", by_chance[row], swap.moved))
@@ -236,7 +236,7 @@ class SwapMeter:
                 better="higher",
                 estimate=agrees["swapped"],
                 baselines={name: agrees[name] for name in beside},
-                references={"true_picture": agrees["true_picture"]},
+                references={"true_frame": agrees["true_frame"]},
                 note=bound
                 + "Up, right, down or left by the longer axis, at least 1 px; not found counts as wrong. Random codes "
                 "are those of another swap's pair A.",
@@ -248,7 +248,7 @@ class SwapMeter:
                 better="lower",
                 estimate=error["swapped"],
                 baselines={name: error[name] for name in beside},
-                references={"true_picture": error["true_picture"]},
+                references={"true_frame": error["true_frame"]},
                 note="Mean distance from A's displacement in RAM, where the player was found.",
             ),
             Figure(
@@ -258,7 +258,7 @@ class SwapMeter:
                 better="neither",
                 estimate=found["swapped"],
                 baselines={"random_codes": found["random_codes"]},
-                references={"true_picture": found["true_picture"]},
+                references={"true_frame": found["true_frame"]},
                 note="A quarter of its pixels in the true frame t, in its colour, near its place there.",
             ),
         )

@@ -3,8 +3,8 @@
 By Bruce et al. 2024 (Genie). From a true frame, t steps are decoded from the codes that the encoder inferred, and again
 from codes of other pairs, drawn evenly among all held-out ones but its own, anew for each step. ΔPSNR_t is the PSNR of
 the first film's picture t minus that of the second's, and zero where codes have no effect. Genie averages it over
-pictures; here squared error is pooled, as everywhere. Each film is decoded beside its own pictures. Knows the decoder as a function
-alone.
+pictures; here squared error is pooled, as everywhere. Each film is decoded beside its own pictures. Knows the decoder
+as a function alone.
 """
 
 from __future__ import annotations

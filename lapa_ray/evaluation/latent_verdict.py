@@ -31,16 +31,10 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`use`: frame tokens or actions; `good` is None where nothing fails but not everything was measured."""
+    """`use`: frame tokens or actions."""
 
     use: str
     criteria: tuple[Criterion, ...]
-
-    @property
-    def good(self) -> bool | None:
-        """Whether all that is asked was found."""
-        met = [criterion.met for criterion in self.criteria]
-        return False if False in met else None if None in met else True
 
     @property
     def sentence(self) -> str:

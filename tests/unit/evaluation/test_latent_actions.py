@@ -178,7 +178,7 @@ def test_actions_move_the_player_of_another_frame_the_same_way() -> None:
     assert agreement.estimate.value == 1.0
     assert error.estimate.value == pytest.approx(0, abs=1e-9)
     assert found["code_swap_found"].estimate.value == 1.0
-    assert agreement.references["true_picture"].value == 1.0
+    assert agreement.references["true_frame"].value == 1.0
     assert agreement.baselines["copy_last_frame"].value == 0
     assert error.baselines["copy_last_frame"].value == pytest.approx(STEP)
     for name in ("random_codes", "commonest_move"):
