@@ -340,5 +340,26 @@ def test_in_one_step_codes_that_give_a_grey_level_have_the_delta_of_their_errors
         assert gain == pytest.approx(20 * np.log10(4), abs=0.3)
 
 
+def test_in_one_step_random_codes_are_drawn_from_all_batches_seen_so_far_which_are_never_joined(monkeypatch) -> None:
+    decoded: list[torch.Tensor] = []
+
+    def notes(codes: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        decoded.append(codes)
+        return frames
+
+    control, blank = OneStepControl(notes), torch.zeros(80, 3, 1, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "concatenate", None)  # of all codes at every batch: quadratic
+        for batch in range(3):
+            codes = torch.arange(80 * batch, 80 * batch + 80)[:, None].expand(-1, 2)
+            control.update(codes, blank, blank, blank, blank[:, 0] > 0)
+    for batch, drawn in enumerate(decoded):
+        assert drawn.shape == (10, 2)
+        assert (drawn[:, 0] == drawn[:, 1]).all()
+        assert 0 <= int(drawn.min()) <= int(drawn.max()) < 80 * batch + 80
+    assert int(decoded[2].min()) < 80  # the first batch is still drawn from
+    assert int(decoded[2].max()) >= 80
+
+
 def test_without_a_pair_there_is_no_delta() -> None:
     assert all(np.isnan(gain) for gain in OneStepControl(ignores).figures().values())
