@@ -50,7 +50,7 @@ class OneStepControl:
             self._errors[row] += [float(squared[where].double().sum()) for where in (moved, ~moved)]
 
     def _random_codes(self, count: int) -> NDArray[np.integer]:
-        """Codes [count, P] drawn evenly from all pairs seen; each is looked up in its batch, from the end, so none are joined."""
+        """Codes [count, P] drawn evenly from all pairs seen, each looked up in its batch, from that one's end."""
         drawn = self._generator.integers(self._ends[-1], size=count)
         batches = np.searchsorted(self._ends, drawn, side="right")
         pairs = zip(batches.tolist(), drawn.tolist(), strict=True)
