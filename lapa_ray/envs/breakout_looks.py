@@ -36,6 +36,7 @@ _CELLS = (
 class BreakoutLooks:
     """A `Looks`."""
 
+    player = "paddle"
     bands = ((0, HEAD_ROWS), (HEAD_ROWS, SCREEN_ROWS[1]))
     cells = _CELLS
 

@@ -78,6 +78,10 @@ class Looks(Protocol):
     """What the entities of one game look like."""
 
     @property
+    def player(self) -> str:
+        """Name of the `Sought` that is the player."""
+
+    @property
     def bands(self) -> Sequence[tuple[int, int]]:
         """First row and last + 1 of the parts of the screen that have colours of their own, from the top."""
 

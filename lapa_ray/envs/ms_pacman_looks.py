@@ -30,6 +30,7 @@ _CELLS = (
 class MsPacmanLooks:
     """A `Looks`."""
 
+    player = "player"
     bands = (MAZE_ROWS, (MAZE_ROWS[1], SCREEN_ROWS[1]))
     cells = _CELLS
 

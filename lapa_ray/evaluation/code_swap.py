@@ -3,7 +3,8 @@
 A moves the player; B is a held-out pair, 16 px or more away from A's place, in which the player walks straight on, just
 the opposite way: so nothing stands behind it, where A's move leads, and a decoder that carries on what it sees in B
 moves the player wrongly. The player is looked for in the decoded picture by its colour, near where RAM has it in B's
-frame t. Only for decoders that see frame t. Knows the decoder as a function alone.
+frame t, in the part of the screen in which that colour is its own (Breakout's wall and ball have the paddle's). Only
+for decoders that see frame t. Knows the decoder as a function alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from numpy.typing import NDArray
 
 from lapa_ray.core.pictures import Screen, to_rgb
 from lapa_ray.core.seeds import generator_for
-from lapa_ray.evaluation.controllability import Boxes
+from lapa_ray.envs.entities import Entities
+from lapa_ray.envs.looks import SCREEN_COLUMNS, SCREEN_ROWS, looks_of
+from lapa_ray.evaluation.controllability import Boxes, draw_others
 from lapa_ray.evaluation.estimates import PooledRatio
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.reconstruction import Codes, Decoder, batches, chw, decode_8bit, hwc
@@ -56,6 +59,24 @@ class Walk:
     boxes: Boxes
     moved: NDArray[np.int64]
     known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class PlayerLook:
+    """What the player is known by: its RGB uint8 [3], and first and last + 1 row and column where that is its own."""
+
+    colour: NDArray[np.uint8]
+    rows: tuple[int, int] = SCREEN_ROWS
+    columns: tuple[int, int] = SCREEN_COLUMNS
+
+    @classmethod
+    def of(cls, game: str, entities: Entities, palette: NDArray[np.uint8]) -> PlayerLook | None:
+        """As the looks of `game` have it, in the colours of `palette`, RGB uint8 [256, 3]; None if nobody looked."""
+        looks = looks_of(game)
+        if looks is None:
+            return None
+        sought = next(sprite for sprite in looks.sprites(entities) if sprite.name == looks.player)
+        return cls(palette[sought.colours[0]], sought.rows, sought.columns)
 
 
 def directions(moved: NDArray[np.floating] | NDArray[np.integer], least_px: float) -> NDArray[np.int64]:
@@ -115,18 +136,19 @@ class SwapMeter:
         codes: Mapping[int, Codes],
         walks: dict[int, Walk],
         swaps: Sequence[Swap],
-        colours: tuple[NDArray[np.uint8], NDArray[np.uint8]],
+        palette: NDArray[np.uint8],
+        player: PlayerLook,
         *,
         batch_size: int,
         seed: int = 0,
     ) -> None:
-        """`codes` [T, P] and `walks` by episode; `colours`: the palette, and the player's own RGB uint8 [3]."""
+        """`codes` [T, P] and `walks` by episode; `palette` RGB uint8 [256, 3], empty where pictures are RGB."""
         self._decode, self._codes, self._walks, self._swaps = decode, codes, walks, swaps
-        self._palette, self._colour = colours
+        self._palette, self._player = palette, player
         self._batch, self._seed = batch_size, seed
         lengths = [abs(axis) for swap in swaps for axis in swap.moved]
         self._reach = max(lengths, default=0) + SLACK_PX
-        names = ("swapped", "random_codes", "copy_last_frame", "commonest_move", "true_picture")
+        names = ("swapped", "random_codes", "copy_last_frame", "commonest_move", "true_frame")
         self._agrees = {name: PooledRatio() for name in names}
         self._error = {name: PooledRatio() for name in names}
         self._found = {name: PooledRatio() for name in names}
@@ -142,27 +164,31 @@ class SwapMeter:
 
     def update(self, episode_id: int, composites: Screen) -> None:
         """Count the swaps whose B is of this episode; `composites` uint8 [T+1, H, W]."""
-        ours = [swap for swap in self._swaps if swap.episode_b == episode_id]
+        ours = np.array([i for i, swap in enumerate(self._swaps) if swap.episode_b == episode_id], dtype=np.int64)
         generator = generator_for(self._seed, "swapped at random", episode_id)
-        for part in batches(np.arange(len(ours)), self._batch):
-            self._update_batch([ours[i] for i in part.tolist()], composites, generator)
+        for part in batches(ours, self._batch):
+            self._update_batch(part, composites, generator)
 
-    def _update_batch(self, swaps: list[Swap], composites: Screen, generator: np.random.Generator) -> None:
+    def _update_batch(self, part: NDArray[np.int64], composites: Screen, generator: np.random.Generator) -> None:
+        """Count the swaps of indices `part`."""
+        swaps = [self._swaps[i] for i in part.tolist()]
         steps = np.array([swap.step_b for swap in swaps])
         before, after = (to_rgb(composites[steps + later], self._palette) for later in (0, 1))
         of_a = np.stack([self._codes[swap.episode_a][swap.step_a] for swap in swaps])
-        drawn = generator.integers(len(self._swaps), size=len(swaps))
-        others = [self._swaps[i] for i in drawn.tolist()]
-        random = np.stack([self._codes[other.episode_a][other.step_a] for other in others])
         swapped = hwc(decode_8bit(self._decode, of_a, chw(before)))
-        by_chance = hwc(decode_8bit(self._decode, random, chw(before)))
+        by_chance = None
+        if len(self._swaps) > 1:
+            others = [self._swaps[i] for i in draw_others(part, len(self._swaps), generator).tolist()]
+            random = np.stack([self._codes[other.episode_a][other.step_a] for other in others])
+            by_chance = hwc(decode_8bit(self._decode, random, chw(before)))
         for row, swap in enumerate(swaps):
             own = self._walks[swap.episode_b].moved[swap.step_b]
-            looks = (
+            looks = [
                 ("swapped", swapped[row], swap.moved),
-                ("random_codes", by_chance[row], swap.moved),
-                ("true_picture", after[row], (int(own[0]), int(own[1]))),
-            )
+                ("true_frame", after[row], (int(own[0]), int(own[1]))),
+            ]
+            if by_chance is not None:
+                looks.append(("random_codes", by_chance[row], swap.moved))
             self._count(swap, before[row], looks)
             self._add("copy_last_frame", swap, np.zeros(2), swap.moved)
             self._add("commonest_move", swap, np.array(self._commonest, dtype=np.float64), swap.moved)
@@ -176,12 +202,12 @@ class SwapMeter:
         looks: Sequence[tuple[str, NDArray[np.uint8], tuple[int, int]]],
     ) -> None:
         """Count how far the player goes from `before` to each picture, which should be as far as is said there."""
-        boxes, colours = self._walks[swap.episode_b].boxes, colours_of(before, self._colour)
+        boxes, colours = self._walks[swap.episode_b].boxes, colours_of(before, self._player.colour)
         box = (int(boxes.left[swap.step_b]), int(boxes.top[swap.step_b]), boxes.width, boxes.height)
-        start = find_player(before, colours, box, self._reach)
+        start = find_player(before, colours, box, self._reach, self._player)
         for name, picture, moved in looks:
             least = 1.0 if start is None else LEAST_SHARE * start[1]
-            end = find_player(picture, colours, box, self._reach, least)
+            end = find_player(picture, colours, box, self._reach, self._player, least)
             self._add(name, swap, None if start is None or end is None else end[0] - start[0], moved)
 
     def _add(self, name: str, swap: Swap, seen: Places | None, moved: tuple[int, int]) -> None:
@@ -210,10 +236,10 @@ class SwapMeter:
                 better="higher",
                 estimate=agrees["swapped"],
                 baselines={name: agrees[name] for name in beside},
-                references={"true_picture": agrees["true_picture"]},
+                references={"true_frame": agrees["true_frame"]},
                 note=bound
                 + "Up, right, down or left by the longer axis, at least 1 px; not found counts as wrong. Random codes "
-                "are those of other pairs whose player moves.",
+                "are those of another swap's pair A.",
             ),
             Figure(
                 name="code_swap_error_px",
@@ -222,7 +248,7 @@ class SwapMeter:
                 better="lower",
                 estimate=error["swapped"],
                 baselines={name: error[name] for name in beside},
-                references={"true_picture": error["true_picture"]},
+                references={"true_frame": error["true_frame"]},
                 note="Mean distance from A's displacement in RAM, where the player was found.",
             ),
             Figure(
@@ -232,7 +258,7 @@ class SwapMeter:
                 better="neither",
                 estimate=found["swapped"],
                 baselines={"random_codes": found["random_codes"]},
-                references={"true_picture": found["true_picture"]},
+                references={"true_frame": found["true_frame"]},
                 note="A quarter of its pixels in the true frame t, in its colour, near its place there.",
             ),
         )
@@ -251,22 +277,29 @@ def find_player(
     colours: NDArray[np.int64],
     box: tuple[int, int, int, int],
     reach: int,
+    look: PlayerLook,
     least_pixels: float = 1.0,
 ) -> tuple[Places, int] | None:
     """Centroid (column, row) of the player's pixels in RGB uint8 [H, W, 3], and how many; None below `least_pixels`.
 
     A pixel is the player's if of all `colours` the first is the nearest; box: left, top, width, height, around which
-    `reach` px are searched.
+    `reach` px are searched, of the rows and columns of `look`.
     """
     left, top, width, height = box
-    rows = slice(max(top - reach, 0), max(top + height + reach, 0))
-    columns = slice(max(left - reach, 0), max(left + width + reach, 0))
+    rows = _clipped(top - reach, top + height + reach, look.rows)
+    columns = _clipped(left - reach, left + width + reach, look.columns)
     window = picture[rows, columns].astype(np.int64)
     distances = ((window[:, :, None] - colours) ** 2).sum(axis=-1)
     ys, xs = np.nonzero(distances.argmin(axis=-1) == 0)
     if len(xs) < max(least_pixels, 1):
         return None
     return np.array([xs.mean() + columns.start, ys.mean() + rows.start]), len(xs)
+
+
+def _clipped(first: int, last: int, within: tuple[int, int]) -> slice:
+    """From `first` to before `last`, as far as that is `within`; empty where none of it is."""
+    start = max(first, within[0])
+    return slice(start, max(min(last, within[1]), start))
 
 
 def _commonest(swaps: Sequence[Swap]) -> tuple[int, int]:

@@ -1,14 +1,15 @@
 """Controllability: how much worse the pictures get when codes are drawn at random, ΔPSNR_t.
 
 By Bruce et al. 2024 (Genie). From a true frame, t steps are decoded from the codes that the encoder inferred, and again
-from codes of other pairs, drawn evenly among all held-out ones, anew for each step. ΔPSNR_t is the PSNR of the first
-film's picture t minus that of the second's, and zero where codes have no effect. Genie averages it over pictures; here
-squared error is pooled, as everywhere. Each film is decoded beside its own pictures. Knows the decoder as a function
-alone.
+from codes of other pairs, drawn evenly among all held-out ones but its own, anew for each step. ΔPSNR_t is the PSNR of
+the first film's picture t minus that of the second's, and zero where codes have no effect. Genie averages it over
+pictures; here squared error is pooled, as everywhere. Each film is decoded beside its own pictures. Knows the decoder
+as a function alone.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,11 +51,13 @@ class ControllabilityMeter:
     """Squared errors after `STEPS` steps, by episode, of inferred codes and of two random draws."""
 
     def __init__(
-        self, decode: Decoder, pool: Codes, palette: NDArray[np.uint8], *, batch_size: int, seed: int = 0
+        self, decode: Decoder, pool: Mapping[int, Codes], palette: NDArray[np.uint8], *, batch_size: int, seed: int = 0
     ) -> None:
-        """`pool` [N, P]: the codes of all held-out pairs, which random ones are drawn from."""
-        self._decode, self._pool, self._palette, self._batch = decode, pool, palette, batch_size
-        self._seed = seed
+        """`pool`: by episode the codes [T, P] of all held-out pairs, which random ones are drawn from."""
+        self._decode, self._palette, self._batch, self._seed = decode, palette, batch_size, seed
+        self._pool = np.concatenate(list(pool.values()))
+        lengths = np.array([len(codes) for codes in pool.values()])
+        self._first = dict(zip(pool, (lengths.cumsum() - lengths).tolist(), strict=True))
         self._gain, self._chance = (
             {"all": PooledRatio(), "player": PooledRatio()},
             {
@@ -75,8 +78,9 @@ class ControllabilityMeter:
         for part in batches(starts, self._batch):
             frames = chw(to_rgb(composites[part], self._palette))
             true = chw(to_rgb(composites[part + STEPS], self._palette))
-            inferred = codes[part[:, None] + np.arange(STEPS)]
-            drawn = self._pool[generator.integers(len(self._pool), size=(2, len(part), STEPS))]
+            steps = part[:, None] + np.arange(STEPS)
+            own = np.stack([steps, steps]) + self._first[episode_id]
+            inferred, drawn = codes[steps], self._pool[draw_others(own, len(self._pool), generator)]
             errors = [self._errors(film, frames, true) for film in (inferred, *drawn)]
             self._count("all", episode_id, [error.sum(axis=(1, 2)) for error in errors])
             if boxes is not None:
@@ -128,6 +132,12 @@ class ControllabilityMeter:
 
 
 BOXED = "ΔPSNR₄ in the player's box"
+
+
+def draw_others(own: NDArray[np.int64], count: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """For each of the indices `own` another one below `count`, drawn evenly; `count` is 2 or more."""
+    drawn = generator.integers(count - 1, size=own.shape)
+    return drawn + (drawn >= own)
 
 
 def decibels(ratio: Array) -> Array:

@@ -1,9 +1,11 @@
 """Which codes answer an event: codes and events of the same steps → lifts, beside the lift that chance gives.
 
 The lift of a code for an event is P(code | event) / P(code), where P(code) is the share of steps in whose grid the code
-stands at any position: so it is asked alike of 35 tokens and of one. With hundreds of codes some always seem to answer,
-so the events of each episode are also turned in a circle by a random number of steps (which keeps their number and how
-they cluster), and the greatest lift that this gives is told beside the true ones. Knows no game.
+stands at any position: so it is asked alike of 35 tokens and of one. Only the steps in which the event could happen
+count, in both: else every code of a standing game would answer none of what happens in play, and every other all of it.
+With hundreds of codes some always seem to answer, so the events of each episode are also turned in a circle of these
+steps by a random number of them (which keeps how many there are and how they cluster), and the greatest lift that this
+gives is told beside the true ones. Knows no game.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ MIN_EVENTS, MIN_SUPPORT = 10, 5
 """An event that is rarer has no lifts; nor has a code that stood in fewer of its grids."""
 NUM_ANSWERS, NUM_SHUFFLES, CHANCE_PERCENTILE = 3, 100, 95.0
 Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
 
 
 class _Model(BaseModel):
@@ -35,7 +38,7 @@ class Answer(_Model):
     num_with_event: int
     """Steps with the event in whose grid the code stands."""
     num_steps: int
-    """All steps in whose grid it stands."""
+    """Steps in whose grid it stands, of those in which the event could happen."""
 
 
 class EventRow(_Model):
@@ -45,7 +48,7 @@ class EventRow(_Model):
     num_events: int
     """Steps in which it happened."""
     num_steps: int
-    """Steps that were looked at."""
+    """Steps in which it could happen: what was looked at."""
     answers: tuple[Answer, ...]
     """The greatest lifts, greatest first; empty where the event is too rare."""
     chance_lift: float | None
@@ -58,12 +61,17 @@ class EventLifts:
     def __init__(self, codebook_size: int) -> None:
         self._size = codebook_size
         self._grids: list[NDArray[np.integer]] = []
-        self._events: list[dict[str, NDArray[np.bool_]]] = []
+        self._events: list[dict[str, Flags]] = []
+        self._possible: list[dict[str, Flags]] = []
 
-    def update(self, codes: NDArray[np.integer], events: Mapping[str, NDArray[np.bool_]]) -> None:
-        """Codes [T, positions] of one episode, and its events, each bool [T]; the same events in each episode."""
+    def update(self, codes: NDArray[np.integer], events: Mapping[str, Flags], possible: Mapping[str, Flags]) -> None:
+        """Codes [T, positions] of one episode, and its events, each bool [T]; the same events in each episode.
+
+        `possible`: by event the steps in which it could happen, bool [T]; no other is looked at.
+        """
         self._grids.append(codes)
         self._events.append(dict(events))
+        self._possible.append(dict(possible))
 
     def table(self, seed: int) -> tuple[EventRow, ...]:
         """A row an event."""
@@ -83,8 +91,9 @@ class EventLifts:
         return counts
 
     def _row(self, name: str, present: csr_matrix, seed: int) -> EventRow:
-        happened = [events[name] for events in self._events]
-        flags = np.concatenate(happened)
+        possible = [steps[name] for steps in self._possible]
+        happened = [events[name][steps] for events, steps in zip(self._events, possible, strict=True)]
+        flags, present = np.concatenate(happened), present[:, np.flatnonzero(np.concatenate(possible))]
         num_events = int(flags.sum())
         row = EventRow(event=name, num_events=num_events, num_steps=len(flags), answers=(), chance_lift=None)
         if num_events < MIN_EVENTS:
@@ -110,7 +119,7 @@ def _lifts(with_event: Floats, everywhere: Floats, num_events: int, num_steps: i
     return lifts
 
 
-def _turned(happened: list[NDArray[np.bool_]], generator: np.random.Generator) -> Floats:
+def _turned(happened: list[Flags], generator: np.random.Generator) -> Floats:
     """The events of all episodes, each turned by a random number of steps, float64 [steps, NUM_SHUFFLES]."""
     columns = [
         np.concatenate([np.roll(flags, int(generator.integers(1, max(len(flags), 2)))) for flags in happened])

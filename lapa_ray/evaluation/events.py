@@ -28,6 +28,18 @@ def events_of(entities: Entities) -> dict[str, Flags]:
     return {}
 
 
+def possible_steps(entities: Entities) -> dict[str, Flags]:
+    """Event, as `events_of` names them, to the steps in which it could happen, bool [T], of entities of T+1 states.
+
+    Those that begin in play; what a ball does, only while there is one.
+    """
+    begun = in_play(entities)[:-1]
+    steps = dict.fromkeys(events_of(entities), begun)
+    if isinstance(entities, BreakoutEntities):
+        steps |= dict.fromkeys(("bounce", "brick"), begun & entities.sprites["ball"].present[:-1])
+    return steps
+
+
 def in_play(entities: Entities) -> Flags:
     """States in which the player is there and the game is on, bool [T+1]."""
     there = entities.sprites["player"].present

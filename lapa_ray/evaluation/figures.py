@@ -29,10 +29,10 @@ BASELINES: dict[str, str] = {
 REFERENCES: dict[str, str] = {
     "true_codes": "decoded true codes",
     "true_frame": "true frame",
-    "true_picture": "measured on true pictures",
     "cell_probe": "if codes said in which of 7 × 5 cells it is",
 }
-"""What is no baseline to beat but a bound to come near to."""
+"""What is no baseline to beat but shown for comparison: a bound to come near to, which the truth itself sets; or, for
+`cell_probe`, what the probe reads from codes that say one thing alone, which actions should stay far below."""
 
 DECIMALS = {
     "points": 0, "screens": 0, "configurations": 0, "steps": 0, "cells": 1, "dots": 1, "px": 1,
@@ -63,7 +63,9 @@ class Figure(_Model):
     baselines: dict[str, Estimate] = {}
     """Key in `BASELINES` to the baseline's figure."""
     references: dict[str, Estimate] = {}
-    """Key in `REFERENCES` to the bound's figure."""
+    """Key in `REFERENCES` to its figure."""
+    num_fitted: int | None = None
+    """Training samples that what measures was itself fitted on; None where nothing was fitted, or nobody counted."""
     note: str = ""
     """What a reader has to know to read it rightly."""
 
@@ -105,7 +107,7 @@ class FigureGroup(_Model):
     """The figures of one model."""
 
     name: str
-    """Key: returns, reconstruction, codes, latent_actions or world_model."""
+    """Key: returns, reconstruction, reconstruction_parts, entities, codes, latent_actions or world_model."""
     title: str
     """Heading."""
     data: str
@@ -113,7 +115,7 @@ class FigureGroup(_Model):
     figures: tuple[Figure, ...] = ()
     """Empty where nothing could be measured."""
     missing: str = ""
-    """Why nothing was measured, in one sentence; empty otherwise."""
+    """Why nothing, or not everything, was measured, a sentence for each reason; empty otherwise."""
 
 
 class HorizonCurves(_Model):

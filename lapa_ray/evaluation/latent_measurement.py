@@ -14,27 +14,21 @@ from numpy.typing import NDArray
 from lapa_ray.core.pictures import Composite, Screen, to_rgb
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
-from lapa_ray.envs.breakout import BreakoutEntities
-from lapa_ray.envs.breakout_looks import RED
 from lapa_ray.envs.entities import Entities
-from lapa_ray.envs.ms_pacman import MsPacmanEntities
-from lapa_ray.envs.ms_pacman_looks import PLAYER
 from lapa_ray.envs.palette import ntsc_palette
 from lapa_ray.evaluation.code_activity import code_activity, code_map
 from lapa_ray.evaluation.code_exhibits import CodeExhibits, SwapPictures
-from lapa_ray.evaluation.code_swap import SwapMeter, Walk, choose_swaps
+from lapa_ray.evaluation.code_swap import PlayerLook, SwapMeter, Walk, choose_swaps
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.evaluation.controllability import STEPS, Boxes, ControllabilityMeter
 from lapa_ray.evaluation.data_quality_datasets import entity_map_of
 from lapa_ray.evaluation.event_lift import EventLifts, EventRow
-from lapa_ray.evaluation.events import events_of, in_play, player_moves
+from lapa_ray.evaluation.events import events_of, in_play, player_moves, possible_steps
 from lapa_ray.evaluation.figures import FigureGroup
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
 from lapa_ray.evaluation.reconstruction import Codes, Decoder
 from lapa_ray.evaluation.rollouts import spread
 
-PLAYER_COLOURS: dict[type[Entities], int] = {MsPacmanEntities: PLAYER, BreakoutEntities: RED}
-"""Palette index of the player's pixels."""
 PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS = 32, 6000, 3000
 """The probe is fitted on so many training episodes at most, so many of their steps, and asked of so many held out."""
 NO_FRAME = (
@@ -82,9 +76,8 @@ class LatentMeasurement:
         self._codes = {episode: codes.episode(episode).codes for episode in held_out}
         self._entities = {episode: self._read(episode) for episode in held_out}
         self._walks = {episode: _walk(read) for episode, read in self._entities.items() if read is not None}
-        pool = np.concatenate(list(self._codes.values()))
         self._films = ControllabilityMeter(
-            decode, pool, options.palette, batch_size=options.batch_size, seed=options.seed
+            decode, self._codes, options.palette, batch_size=options.batch_size, seed=options.seed
         )
         lengths = {episode: max(len(part) - STEPS + 1, 0) for episode, part in self._codes.items()}
         self._starts = spread(lengths, options.num_films)
@@ -106,7 +99,7 @@ class LatentMeasurement:
             self._swaps.update(episode_id, composites)
         entities = self._entities[episode_id]
         if entities is not None and walk is not None:
-            self._events.update(codes, events_of(entities))
+            self._events.update(codes, events_of(entities), possible_steps(entities))
             steps = self._probed_steps[episode_id]
             self._probed.append(_probe_episode(episode_id, codes, walk, steps))
 
@@ -162,9 +155,18 @@ class LatentMeasurement:
             return None
         entities = next(read for read in self._entities.values() if read is not None)
         palette = options.palette if len(options.palette) else ntsc_palette()
-        colours = (options.palette, palette[PLAYER_COLOURS[type(entities)]])
+        player = PlayerLook.of(self._frames.info.game, entities, palette)
+        if player is None:
+            return None
         return SwapMeter(
-            decode, self._codes, self._walks, swaps, colours, batch_size=options.batch_size, seed=options.seed
+            decode,
+            self._codes,
+            self._walks,
+            swaps,
+            options.palette,
+            player,
+            batch_size=options.batch_size,
+            seed=options.seed,
         )
 
     def _steps_to_probe(self, episode_ids: list[int], limit: int) -> dict[int, NDArray[np.int64]]:

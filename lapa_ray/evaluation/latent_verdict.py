@@ -1,7 +1,7 @@
 """Frame tokens or actions: measured figures and stated thresholds → what the codes of one VQ-VAE are good for.
 
 A frame token has to rebuild the picture; an action has to change it, alike from every frame, and not say where things
-are. Nothing that was not measured counts as met.
+are. Nothing that was not measured counts as met, nor does what too little data would not have shown.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ LEAST_GAIN_DB = 6.0
 LEAST_DELTA_DB = 1.0
 LEAST_AGREEMENT = 0.75
 MOST_LEAKAGE = 0.25
+LEAST_PROBE_STEPS = 1000
+"""A probe that was fitted on fewer training steps clears no codes: it reads little even from the very place."""
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """What is asked, what was measured, and whether that is enough; `met` is None where nothing was measured."""
+    """What is asked, what was measured, and whether that is enough; `met` is None where that cannot be told."""
 
     asked: str
     found: str
@@ -29,16 +31,10 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`use`: frame tokens or actions; `good` is None where nothing fails but not everything was measured."""
+    """`use`: frame tokens or actions."""
 
     use: str
     criteria: tuple[Criterion, ...]
-
-    @property
-    def good(self) -> bool | None:
-        """Whether all that is asked was found."""
-        met = [criterion.met for criterion in self.criteria]
-        return False if False in met else None if None in met else True
 
     @property
     def sentence(self) -> str:
@@ -65,8 +61,8 @@ def verdicts(evaluation: Evaluation) -> tuple[Verdict, Verdict]:
     )
     actions = (
         _delta(figures["delta_psnr_4_player_db"]),
-        _bound(figures["code_swap_agreement"], LEAST_AGREEMENT, "swapped codes move the player the same way in", 1),
-        _bound(figures["leakage_r2"], MOST_LEAKAGE, "the R² of the player's place read from the codes is", -1),
+        _agreement(figures["code_swap_agreement"]),
+        _leakage(figures["leakage_r2"]),
     )
     return Verdict("frame tokens", tokens), Verdict("actions", actions)
 
@@ -100,21 +96,44 @@ def _delta(figure: Figure | None) -> Criterion:
     if figure is None or figure.estimate.value is None:
         return Criterion(asked, "ΔPSNR₄ in the player's box was not measured", None)
     value, low = figure.estimate.value, figure.estimate.low
-    met = value >= LEAST_DELTA_DB and (low is None or low > 0)
-    return Criterion(asked, f"ΔPSNR₄ in the player's box is {format_value(value, 'dB')}", met)
+    found = f"ΔPSNR₄ in the player's box is {format_value(value, 'dB')}"
+    if value >= LEAST_DELTA_DB and low is None:
+        return Criterion(asked, f"{found}, but has no interval to say how surely", None)
+    return Criterion(asked, found, value >= LEAST_DELTA_DB and low is not None and low > 0)
 
 
-def _bound(figure: Figure | None, bound: float, text: str, sign: int) -> Criterion:
-    """`sign` 1: at least `bound`; −1: at most."""
-    is_share = sign > 0
-    shown = format_value(bound, "%") if is_share else f"{bound:g}"
-    asked = f"{text} {'at least' if sign > 0 else 'at most'} {shown}"
+def _agreement(figure: Figure | None) -> Criterion:
+    text = "swapped codes move the player the same way in"
+    asked = f"{text} at least {format_value(LEAST_AGREEMENT, '%')}"
     if figure is None or figure.estimate.value is None:
-        what = "code swaps were" if is_share else "leakage was"
-        return Criterion(asked, f"{what} not measured", None)
+        return Criterion(asked, "code swaps were not measured", None)
     value = figure.estimate.value
-    found = f"{text} {format_value(value, '%' if is_share else '')}"
-    return Criterion(asked, found, sign * value >= sign * bound)
+    return Criterion(asked, f"{text} {format_value(value, '%')}", value >= LEAST_AGREEMENT)
+
+
+def _leakage(figure: Figure | None) -> Criterion:
+    """A leak that was seen is one; that none was seen says nothing where the probe would not have seen it."""
+    text = "the R² of the player's place read from the codes is"
+    asked = (
+        f"{text} at most {MOST_LEAKAGE:g}, by a probe fitted on at least {LEAST_PROBE_STEPS:,} steps "
+        "that reads clearly more from the player's cell"
+    )
+    if figure is None or figure.estimate.value is None:
+        return Criterion(asked, "leakage was not measured", None)
+    value = figure.estimate.value
+    found = f"{text} {format_value(value, '')}"
+    if value > MOST_LEAKAGE:
+        return Criterion(asked, found, False)
+    if _would_see_a_leak(figure):
+        return Criterion(asked, found, True)
+    return Criterion(asked, f"{found}, but too little data to say that nothing more can be read", None)
+
+
+def _would_see_a_leak(figure: Figure) -> bool:
+    """Whether the probe had enough steps, and reads clearly more than `MOST_LEAKAGE` from the cell of the player."""
+    cells = figure.references.get("cell_probe")
+    enough = figure.num_fitted is not None and figure.num_fitted >= LEAST_PROBE_STEPS
+    return enough and cells is not None and cells.low is not None and cells.low > MOST_LEAKAGE
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -60,6 +60,7 @@ def leakage_figures(
             better="neither",
             estimate=r2(of_codes, PLACE),
             baselines={"mean_place": r2(guesses, PLACE)},
+            num_fitted=_count(training),
             references={"cell_probe": r2(of_cells, PLACE)},
             note="By ridge regression, fitted on training episodes. 1: codes say where the player is, as tokens of a "
             "picture must; 0: they do not, as actions should not.",
@@ -71,6 +72,7 @@ def leakage_figures(
             better="higher",
             estimate=r2(of_codes, MOVE),
             baselines={"mean_place": r2(guesses, MOVE)},
+            num_fitted=_count(training),
             note="The same probe, asked how far the player went right and down in the step.",
         ),
     )
@@ -96,8 +98,9 @@ def _cells(part: ProbeEpisode) -> csr_matrix:
 def _predictions(features: list[csr_matrix], training: list[ProbeEpisode], held_out: list[csr_matrix]) -> list[Array]:
     """What the probe that was fitted on training features reads from those of each held-out episode, [n, 4]."""
     episodes = np.repeat(np.arange(len(training)), [len(part.codes) for part in training])
-    folds = GroupKFold(NUM_FOLDS) if len(training) >= NUM_FOLDS else KFold(NUM_FOLDS)
-    splits = list(folds.split(episodes, groups=episodes))
+    grouped = len(training) >= NUM_FOLDS
+    folds = GroupKFold(NUM_FOLDS).split(episodes, groups=episodes) if grouped else KFold(NUM_FOLDS).split(episodes)
+    splits = list(folds)
     probe = RidgeCV(RIDGES, cv=splits).fit(
         vstack(features).tocsr(), np.concatenate([part.targets for part in training])
     )

@@ -31,6 +31,7 @@ class OneStepControl:
         """`decode`: codes int64 [B, P] and frame t, RGB float [B, 3, H, W] in [−1, 1] → frame t+1 likewise."""
         self._decode, self._generator = decode, generator_for(0, "one-step control")
         self._seen: list[NDArray[np.integer]] = []
+        self._ends: list[int] = []
         self._errors = np.zeros((2, 2))
 
     def update(self, codes: Tensor, frame_t: Tensor, predicted: Tensor, true: Tensor, changed: Tensor) -> None:
@@ -39,13 +40,21 @@ class OneStepControl:
         `changed` bool [B, H, W]. Random codes are drawn from all pairs seen so far.
         """
         self._seen.append(codes.cpu().numpy())
-        pool = np.concatenate(self._seen)
+        self._ends.append(len(codes) + (self._ends[-1] if self._ends else 0))
         part = slice(None, None, EVERY)
-        drawn = self._generator.integers(len(pool), size=len(codes[part]))
-        other = to_8bit(self._decode(torch.from_numpy(pool[drawn]).to(codes.device), frame_t[part]))
+        random = torch.from_numpy(self._random_codes(len(codes[part]))).to(codes.device)
+        other = to_8bit(self._decode(random, frame_t[part]))
         for row, picture in enumerate((predicted[part], other)):
-            squared = (picture.float() - true[part].float()).square().sum(dim=1)
-            self._errors[row] += [float(squared[where].double().sum()) for where in (changed[part], ~changed[part])]
+            squared = (picture.float() - true[part].float()).square().sum(dim=1).cpu()  # MPS knows no float64
+            moved = changed[part].cpu()
+            self._errors[row] += [float(squared[where].double().sum()) for where in (moved, ~moved)]
+
+    def _random_codes(self, count: int) -> NDArray[np.integer]:
+        """Codes [count, P] drawn evenly from all pairs seen, each looked up in its batch, from that one's end."""
+        drawn = self._generator.integers(self._ends[-1], size=count)
+        batches = np.searchsorted(self._ends, drawn, side="right")
+        pairs = zip(batches.tolist(), drawn.tolist(), strict=True)
+        return np.stack([self._seen[batch][place - self._ends[batch]] for batch, place in pairs])
 
     def figures(self) -> dict[str, float]:
         """ΔPSNR, dB, on pixels that change and on those that do not; not-a-number where there were none."""

@@ -67,11 +67,9 @@ class PixelMetrics:
         self._changed.add(episode_id, _norm(ours, truth, cv2.NORM_L2SQR, mask), 3 * num_changed)
         self._changed_absolute.add(episode_id, _norm(ours, truth, cv2.NORM_L1, mask), 3 * num_changed)
         if with_ssim:
-            similarity = ssim_map(predicted, true).mean(dim=1)
+            similarity = ssim_map(predicted, true).mean(dim=1).cpu()  # MPS knows no float64
             self._ssim.add(episode_id, float(similarity.mean(dim=(1, 2)).double().sum()), len(true))
-            self._changed_ssim.add(
-                episode_id, float(similarity[changed.to(similarity.device)].double().sum()), num_changed
-            )
+            self._changed_ssim.add(episode_id, float(similarity[changed.cpu()].double().sum()), num_changed)
 
     def psnr(self, seed: int = 0) -> Estimate:
         """PSNR over all pixels, dB."""

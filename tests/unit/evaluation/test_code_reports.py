@@ -93,33 +93,65 @@ def evaluated(*figures: Figure) -> Evaluation:
     return base.model_copy(update={"groups": (*base.groups, group)})
 
 
+def leak(value: float, cells: float = 0.6, spread: float | None = 0.1, num_fitted: int | None = 1000) -> Figure:
+    """What a probe fitted on `num_fitted` steps reads from codes, and from the player's cell."""
+    found = figure("leakage_r2", value, mean_place=0.0)
+    return found.model_copy(update={"references": {"cell_probe": estimate(cells, spread)}, "num_fitted": num_fitted})
+
+
+DELTA = figure("delta_psnr_4_player_db", 4.0, "dB", random_codes=0.0)
 ACTIONS = (
-    figure("delta_psnr_4_player_db", 4.0, "dB", random_codes=0.0),
+    DELTA.model_copy(update={"estimate": estimate(4.0, 1.0)}),
     figure("code_swap_agreement", 0.9, "%", random_codes=0.3),
-    figure("leakage_r2", 0.1, mean_place=0.0),
+    leak(0.1),
 )
 
 
 def test_actions_are_good_where_every_threshold_is_met() -> None:
     tokens, actions = verdicts(evaluated(*ACTIONS))
-    assert actions.good
     assert actions.sentence == (
         "These codes are good as actions: ΔPSNR₄ in the player's box is 4.00 dB, swapped codes move the player the "
         "same way in 90.0 % and the R² of the player's place read from the codes is 0.100."
     )
-    assert tokens.good is False  # drawn 2.09 dB below copy-last
+    assert "not good as frame tokens" in tokens.sentence
     assert "2.09 dB below copy-last" in tokens.sentence
 
 
 def test_what_fails_is_named_and_what_was_not_measured_is_not_met() -> None:
-    leaky = figure("leakage_r2", 0.8, mean_place=0.0)
-    _, actions = verdicts(evaluated(*ACTIONS[:2], leaky))
+    _, actions = verdicts(evaluated(*ACTIONS[:2], leak(0.8)))
     assert actions.sentence == (
         "These codes are not good as actions: the R² of the player's place read from the codes is 0.800."
     )
     _, unknown = verdicts(evaluated(ACTIONS[0], ACTIONS[2]))
-    assert unknown.good is None
     assert unknown.sentence == "Whether these codes are good as actions cannot be told: code swaps were not measured."
+
+
+def sentence_of(*figures: Figure) -> str:
+    return verdicts(evaluated(*figures))[1].sentence
+
+
+def test_a_delta_psnr_without_an_interval_meets_nothing_but_a_low_one_fails() -> None:
+    assert sentence_of(DELTA, *ACTIONS[1:]) == (
+        "Whether these codes are good as actions cannot be told: ΔPSNR₄ in the player's box is 4.00 dB, but has no "
+        "interval to say how surely."
+    )
+    low = DELTA.model_copy(update={"estimate": estimate(0.5)})
+    assert "not good as actions: ΔPSNR₄ in the player's box is 0.50 dB." in sentence_of(low, *ACTIONS[1:])
+    wide = DELTA.model_copy(update={"estimate": estimate(4.0, 5.0)})
+    assert "not good as actions: ΔPSNR₄" in sentence_of(wide, *ACTIONS[1:])
+
+
+@pytest.mark.parametrize(
+    "blind",
+    [leak(0.005, num_fitted=75), leak(0.005, num_fitted=None), leak(0.005, cells=0.3), leak(0.005, spread=None)],
+)
+def test_a_probe_that_could_see_no_leak_clears_no_codes(blind: Figure) -> None:
+    assert sentence_of(*ACTIONS[:2], blind) == (
+        "Whether these codes are good as actions cannot be told: the R² of the player's place read from the codes is "
+        "0.005, but too little data to say that nothing more can be read."
+    )
+    seen = blind.model_copy(update={"estimate": estimate(0.7)})
+    assert "not good as actions: the R²" in sentence_of(*ACTIONS[:2], seen)
 
 
 def test_the_page_shows_swaps_events_activity_and_verdicts() -> None:

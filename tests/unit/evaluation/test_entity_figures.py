@@ -91,7 +91,6 @@ def test_what_the_model_does_to_one_thing_is_in_its_figures():
         player, ghost = screens == 42, screens == 70
         screens[player | ghost] = FLOOR
         screens[np.roll(player, 3, axis=2)] = 42
-        screens[187:194] = screens[187:194]
         return screens
 
     figures = measured(change)

@@ -8,7 +8,7 @@ import pytest
 from lapa_ray.envs.breakout import BALL_X, BALL_Y, PADDLE_X, BreakoutMap
 from lapa_ray.envs.ms_pacman import DYING, EATEN, FRIGHT, HEADING, PHASE, PILLS, MsPacmanMap, X
 from lapa_ray.evaluation.event_lift import MIN_EVENTS, EventLifts
-from lapa_ray.evaluation.events import events_of, player_moves
+from lapa_ray.evaluation.events import events_of, player_moves, possible_steps
 from tests.support.made_ram import made_ram
 
 
@@ -49,6 +49,9 @@ def test_events_of_breakout() -> None:
     assert steps_of(events, "brick") == [3]
 
 
+ALL_100 = np.ones(100, np.bool_)
+
+
 def grids(num_steps: int, generator: np.random.Generator) -> np.ndarray:
     return generator.integers(1, 8, size=(num_steps, 4))  # code 0 is left for the event
 
@@ -59,7 +62,7 @@ def test_the_code_of_an_event_is_found_with_its_lift() -> None:
         codes, event = grids(100, generator), np.arange(100) % 10 == 3
         codes[event, generator.integers(4)] = 0
         codes[7, 0] = 0  # once an episode without the event
-        lifts.update(codes, {"it": event, "rare": np.arange(100) == 5})
+        lifts.update(codes, {"it": event, "rare": np.arange(100) == 5}, {"it": ALL_100, "rare": ALL_100})
     found, rare = lifts.table(0)
     assert found.num_events == 40
     best = found.answers[0]
@@ -74,8 +77,40 @@ def test_the_code_of_an_event_is_found_with_its_lift() -> None:
 def test_codes_that_know_nothing_of_an_event_stay_at_what_chance_gives() -> None:
     generator, lifts = np.random.default_rng(1), EventLifts(8)
     for _ in range(5):
-        lifts.update(grids(300, generator), {"it": generator.random(300) < 0.1})
+        lifts.update(grids(300, generator), {"it": generator.random(300) < 0.1}, {"it": np.ones(300, np.bool_)})
     (row,) = lifts.table(0)
     assert row.chance_lift is not None
     assert row.answers[0].lift <= 1.1 * row.chance_lift
     assert row.answers[0].lift == pytest.approx(1, abs=0.35)
+
+
+def test_an_event_that_is_only_possible_in_play_is_held_against_steps_of_play() -> None:
+    """A third of the steps stands still under codes of its own; in play the codes know nothing of the event."""
+    bold = 0
+    for seed in range(20):
+        generator, lifts = np.random.default_rng(seed), EventLifts(70)
+        for _ in range(6):
+            play = np.arange(615) >= 206
+            codes = np.where(play, generator.integers(60, size=615), generator.integers(60, 70, size=615))[:, None]
+            event = play & (generator.random(615) < 0.1)
+            lifts.update(codes, {"it": event}, {"it": play})
+        (row,) = lifts.table(seed)
+        assert row.num_steps == 6 * 409
+        assert row.chance_lift is not None
+        bold += row.answers[0].lift > row.chance_lift
+    assert bold <= 4  # one in twenty is what the 95th percentile lets through
+
+
+def test_steps_in_which_an_event_could_happen() -> None:
+    ram = made_ram(5)
+    ram[1:3, PHASE] = [DYING.start, DYING.start + 1]
+    possible = possible_steps(MsPacmanMap().read(ram))
+    assert set(possible) == set(events_of(MsPacmanMap().read(ram)))
+    assert all(steps.tolist() == [True, False, False, True] for steps in possible.values())
+    ram = np.zeros((4, 128), dtype=np.uint8)
+    ram[:, PADDLE_X], ram[:, BALL_X] = 100, 90
+    ram[2:, BALL_Y] = 100
+    possible = possible_steps(BreakoutMap().read(ram))
+    assert set(possible) == set(events_of(BreakoutMap().read(ram)))
+    assert steps_of(possible, "paddle left") == [0, 1, 2]
+    assert steps_of(possible, "bounce") == steps_of(possible, "brick") == [2]

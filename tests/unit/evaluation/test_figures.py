@@ -6,6 +6,8 @@ import pytest
 
 from lapa_ray.evaluation.estimates import Estimate
 from lapa_ray.evaluation.figures import (
+    BASELINES,
+    REFERENCES,
     Evaluation,
     Figure,
     FigureGroup,
@@ -90,3 +92,9 @@ def test_the_manifest_gets_every_value_and_survives_json() -> None:
     }
     assert evaluation.figure("x_db") == one
     assert evaluation.figure("y") is None
+
+
+def test_no_two_baselines_or_references_are_called_the_same_or_are_one_thing() -> None:
+    names = BASELINES | REFERENCES
+    assert len(names) == len(BASELINES) + len(REFERENCES) == len(set(names.values()))
+    assert [key for key in REFERENCES if key.startswith("true")] == ["true_codes", "true_frame"]

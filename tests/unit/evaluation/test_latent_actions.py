@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from lapa_ray.evaluation.code_swap import SwapMeter, Walk, choose_swaps, directions
+from lapa_ray.envs.entities import entities_of
+from lapa_ray.envs.palette import ntsc_palette
+from lapa_ray.evaluation.code_swap import (
+    PlayerLook,
+    SwapMeter,
+    Walk,
+    choose_swaps,
+    colours_of,
+    directions,
+    find_player,
+)
 from lapa_ray.evaluation.controllability import STEPS, Boxes, ControllabilityMeter
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
@@ -92,7 +102,7 @@ def runs_on(codes: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
 
 
 def controllability(decode) -> dict[str, Figure]:
-    pool = np.concatenate([episode.codes for episode in EPISODES.values()])
+    pool = {number: episode.codes for number, episode in EPISODES.items()}
     meter = ControllabilityMeter(decode, pool, PALETTE, batch_size=32)
     for number, episode in EPISODES.items():
         starts = np.arange(0, NUM_STEPS - STEPS + 1, 4)
@@ -104,7 +114,7 @@ def swapped(decode, *, absolute: bool = False) -> dict[str, Figure]:
     walks = {number: episode.walk for number, episode in EPISODES.items()}
     codes = {n: e.absolute_codes if absolute else e.codes for n, e in EPISODES.items()}
     swaps = choose_swaps(walks, 80, seed=0)
-    meter = SwapMeter(decode, codes, walks, swaps, (PALETTE, PALETTE[PLAYER]), batch_size=16)
+    meter = SwapMeter(decode, codes, walks, swaps, PALETTE, PlayerLook(PALETTE[PLAYER]), batch_size=16)
     for number, episode in EPISODES.items():
         meter.update(number, episode.composites)
     assert meter.num_swaps == len(swaps) == 80
@@ -112,15 +122,16 @@ def swapped(decode, *, absolute: bool = False) -> dict[str, Figure]:
     return {figure.name: figure for figure in meter.figures(0)}
 
 
-def leakage(*, absolute: bool) -> dict[str, Figure]:
-    def probed(number: int) -> ProbeEpisode:
-        episode = Episode(number)
-        codes = episode.absolute_codes if absolute else episode.codes
-        targets = np.concatenate([episode.places[1:], episode.walk.moved], axis=1).astype(np.float64)
-        return ProbeEpisode(number, codes, targets)
+def probed(number: int, *, absolute: bool) -> ProbeEpisode:
+    episode = Episode(number)
+    codes = episode.absolute_codes if absolute else episode.codes
+    targets = np.concatenate([episode.places[1:], episode.walk.moved], axis=1).astype(np.float64)
+    return ProbeEpisode(number, codes, targets)
 
-    training = [probed(number) for number in range(10, 28)]
-    found = leakage_figures(training, [probed(number) for number in range(4)], ROW * ROW, 0)
+
+def leakage(*, absolute: bool, num_training: int = 18) -> dict[str, Figure]:
+    training = [probed(number, absolute=absolute) for number in range(10, 10 + num_training)]
+    found = leakage_figures(training, [probed(number, absolute=absolute) for number in range(4)], ROW * ROW, 0)
     return {figure.name: figure for figure in found}
 
 
@@ -143,15 +154,18 @@ def test_codes_without_effect_have_a_delta_psnr_of_zero() -> None:
 
 
 def test_delta_psnr_is_the_difference_of_the_pooled_psnrs() -> None:
-    """By hand, of one film: the true picture is 10 levels away from the inferred one, 40 from a random one."""
-    codes = np.full((STEPS, 1), 10)
+    """By hand, of one film: the true picture is 10 levels away from the inferred one, 40 from a random one.
+
+    Which is another's: the last pair's own code, of which there is one in seven, is never drawn.
+    """
+    codes = np.array([[40]] * (STEPS - 1) + [[10]])
     pictures = np.zeros((STEPS + 1, 8, 8), dtype=np.uint8)
 
     def level(codes: torch.Tensor, _frames: torch.Tensor) -> torch.Tensor:
         return (codes.float() / 127.5 - 1)[:, :, None, None].expand(-1, 3, 8, 8)
 
-    meter = ControllabilityMeter(level, np.full((5, 1), 40), PALETTE, batch_size=2)
-    meter.update(0, pictures, codes, np.array([0]), None)
+    meter = ControllabilityMeter(level, {7: np.full((3, 1), 40), 0: codes}, PALETTE, batch_size=20)
+    meter.update(0, pictures, codes, np.zeros(60, np.int64), None)
     (figure,) = meter.figures(0, sees_frame_t=False)
     assert figure.estimate.value == pytest.approx(20 * np.log10(4))
     assert figure.baselines["random_codes"].value == 0
@@ -164,13 +178,31 @@ def test_actions_move_the_player_of_another_frame_the_same_way() -> None:
     assert agreement.estimate.value == 1.0
     assert error.estimate.value == pytest.approx(0, abs=1e-9)
     assert found["code_swap_found"].estimate.value == 1.0
-    assert agreement.references["true_picture"].value == 1.0
+    assert agreement.references["true_frame"].value == 1.0
     assert agreement.baselines["copy_last_frame"].value == 0
     assert error.baselines["copy_last_frame"].value == pytest.approx(STEP)
     for name in ("random_codes", "commonest_move"):
         share = agreement.baselines[name].value
         assert share is not None
         assert 0.1 < share < 0.5
+
+
+def test_random_codes_of_a_swap_are_never_its_own() -> None:
+    """Two swaps, up and down: each is held against the other. One alone has nothing to be held against."""
+    walks = {number: episode.walk for number, episode in EPISODES.items()}
+    by_way = {swap.moved: swap for swap in choose_swaps(walks, 80, seed=0)}
+    pair = [by_way[0, -STEP], by_way[0, STEP]]
+    codes = {number: episode.codes for number, episode in EPISODES.items()}
+    for swaps, chance in ((pair, 0.0), (pair[:1], None)):
+        for seed in range(5):
+            meter = SwapMeter(
+                obeys, codes, walks, swaps, PALETTE, PlayerLook(PALETTE[PLAYER]), batch_size=16, seed=seed
+            )
+            for number, episode in EPISODES.items():
+                meter.update(number, episode.composites)
+            agreement = meter.figures(0)[0]
+            assert agreement.estimate.value == 1
+            assert agreement.baselines["random_codes"].value == chance
 
 
 def test_a_decoder_that_does_not_listen_agrees_by_chance_alone() -> None:
@@ -186,6 +218,39 @@ def test_codes_that_say_where_the_player_is_do_not_move_it() -> None:
     share = found["code_swap_agreement"].estimate.value
     assert share is not None
     assert share < 0.3
+
+
+def paddle(left: int) -> np.ndarray:
+    """A paddle, a wall of its colour from column 152 on, and a ball of its colour just above, RGB."""
+    shown = np.full((210, 160), FLOOR, dtype=np.uint8)
+    shown[189:193, left : left + 16] = shown[50:195, 152:] = shown[183:187, left + 12 : left + 14] = PLAYER
+    return PALETTE[shown]
+
+
+@pytest.mark.parametrize("left", [60, 128, 136])
+def test_a_wall_and_a_ball_of_the_players_colour_are_not_taken_for_it(left: int) -> None:
+    look = PlayerLook(PALETTE[PLAYER], rows=(189, 193), columns=(8, 152))
+    shown, box = paddle(left), (left, 189, 16, 4)
+    found = find_player(shown, colours_of(shown, look.colour), box, 10, look)
+    assert found is not None
+    assert (found[0].tolist(), found[1]) == ([left + 7.5, 190.5], 64)
+    anywhere = find_player(shown, colours_of(shown, look.colour), box, 10, PlayerLook(look.colour))
+    assert anywhere is not None
+    assert anywhere[1] > 64
+    outside = find_player(shown, colours_of(shown, look.colour), (left, 100, 16, 4), 10, look)
+    assert outside is None
+
+
+def test_the_player_is_looked_for_where_the_looks_of_its_game_say() -> None:
+    still = np.zeros((3, 128), dtype=np.uint8)
+    breakout = PlayerLook.of("Breakout", entities_of("Breakout").read(still), ntsc_palette())
+    assert breakout is not None
+    assert (breakout.rows, breakout.columns) == ((189, 193), (8, 152))
+    assert breakout.colour.tolist() == ntsc_palette()[70].tolist()
+    pacman = PlayerLook.of("MsPacman", entities_of("MsPacman").read(still), ntsc_palette())
+    assert pacman is not None
+    assert (pacman.rows, pacman.columns) == ((0, 171), (0, 160))
+    assert pacman.colour.tolist() == ntsc_palette()[42].tolist()
 
 
 def test_a_player_that_is_not_there_is_not_found_and_counts_as_wrong() -> None:
@@ -227,6 +292,13 @@ def test_tokens_of_place_leak_and_actions_do_not() -> None:
     assert 0.4 < bound < 0.9  # two by three cells alone
 
 
+@pytest.mark.parametrize("num_training", [1, 2])
+def test_a_probe_of_one_or_two_training_episodes_is_fitted_without_a_warning(num_training: int) -> None:
+    found = leakage(absolute=False, num_training=num_training)
+    assert found["movement_r2"].estimate.value == pytest.approx(1, abs=0.05)
+    assert found["leakage_r2"].num_fitted == found["movement_r2"].num_fitted == num_training * NUM_STEPS
+
+
 def test_too_few_steps_are_not_probed() -> None:
     few = ProbeEpisode(0, np.zeros((3, 1), np.int64), np.zeros((3, 4)))
     assert leakage_figures([few], [few], 4, 0) == ()
@@ -266,6 +338,27 @@ def test_in_one_step_codes_that_give_a_grey_level_have_the_delta_of_their_errors
     )  # fmt: skip
     for gain in control.figures().values():
         assert gain == pytest.approx(20 * np.log10(4), abs=0.3)
+
+
+def test_in_one_step_random_codes_are_drawn_from_all_batches_seen_so_far_which_are_never_joined(monkeypatch) -> None:
+    decoded: list[torch.Tensor] = []
+
+    def notes(codes: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
+        decoded.append(codes)
+        return frames
+
+    control, blank = OneStepControl(notes), torch.zeros(80, 3, 1, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(np, "concatenate", None)  # of all codes at every batch: quadratic
+        for batch in range(3):
+            codes = torch.arange(80 * batch, 80 * batch + 80)[:, None].expand(-1, 2)
+            control.update(codes, blank, blank, blank, blank[:, 0] > 0)
+    for batch, drawn in enumerate(decoded):
+        assert drawn.shape == (10, 2)
+        assert (drawn[:, 0] == drawn[:, 1]).all()
+        assert 0 <= int(drawn.min()) <= int(drawn.max()) < 80 * batch + 80
+    assert int(decoded[2].min()) < 80  # the first batch is still drawn from
+    assert int(decoded[2].max()) >= 80
 
 
 def test_without_a_pair_there_is_no_delta() -> None:

@@ -117,7 +117,7 @@ def test_codes_that_are_actions_are_found_to_be(actions) -> None:
     group = actions.group(0)
     figures = {figure.name: figure for figure in group.figures}
     assert figures["code_swap_agreement"].estimate.value == 1
-    assert figures["code_swap_agreement"].references["true_picture"].value == 1
+    assert figures["code_swap_agreement"].references["true_frame"].value == 1
     assert figures["code_swap_error_px"].estimate.value == pytest.approx(0)
     assert figures["movement_r2"].estimate.value == pytest.approx(1, abs=0.05)
     leakage, delta = figures["leakage_r2"].estimate.value, figures["delta_psnr_4_player_db"].estimate.value
@@ -136,6 +136,8 @@ def test_the_code_of_a_turn_is_not_above_chance_and_rare_events_have_none(action
     rows = {row.event: row for row in actions.events(0)}
     assert set(rows) == {"dot eaten", "pill eaten", "ghost eaten", "death", "turn", "wall stop"}
     assert rows["turn"].num_events > 10
+    assert rows["turn"].chance_lift is not None
+    assert rows["turn"].answers[0].lift <= rows["turn"].chance_lift
     assert rows["death"].num_events == 0
     assert rows["death"].answers == ()
 

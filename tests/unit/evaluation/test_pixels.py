@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from lapa_ray.evaluation.one_step_control import OneStepControl
 from lapa_ray.evaluation.pixels import PixelMetrics, psnr_db, to_8bit
 
 
@@ -120,3 +121,30 @@ def test_sums_of_many_large_errors_are_exact() -> None:
     assert metrics.psnr().value == pytest.approx(expected, rel=1e-12)
     assert metrics.changed_psnr().value == pytest.approx(expected, rel=1e-12)
     assert metrics.l1().value == pytest.approx((255 * 2 + 254) / 3, rel=1e-12)
+
+
+class WithoutDoubles(torch.Tensor):
+    """Like a tensor on MPS: float64 is only to be had on the CPU."""
+
+    def double(self, *_args: object) -> torch.Tensor:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    def cpu(self, *_args: object) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_a_device_that_knows_no_float64_measures_the_same() -> None:
+    predicted, true, changed = pictures(5)
+    plain, other = PixelMetrics(), PixelMetrics()
+    plain.update(predicted, true, changed, with_ssim=True)
+    other.update(*(part.as_subclass(WithoutDoubles) for part in (predicted, true, changed)), with_ssim=True)
+    assert other.ssim() == plain.ssim()
+    assert other.changed_ssim() == plain.changed_ssim()
+    found = []
+    for kind in (torch.Tensor, WithoutDoubles):
+        control = OneStepControl(lambda codes, frames: frames)
+        frame_t = true.float().as_subclass(kind) / 127.5 - 1
+        codes = torch.zeros(len(true), 1, dtype=torch.int64)
+        control.update(codes, frame_t, *(part.as_subclass(kind) for part in (predicted, true, changed)))
+        found.append(control.figures())
+    assert found[0] == pytest.approx(found[1], nan_ok=True)
