@@ -5,7 +5,6 @@ Swaps are chosen before anything is decoded, by the way A's player goes, never b
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lapa_ray.core.errors import LapaError
-from lapa_ray.core.files import replacing
+from lapa_ray.evaluation.array_files import load_arrays, save_arrays
 from lapa_ray.evaluation.code_activity import Activity, CodeMap
 
 SWAP_RULE = "Of the swaps, in the order in which they were drawn, the first for each way that A's player goes."
@@ -85,16 +84,11 @@ class CodeExhibits:
 
     def save(self, path: Path) -> None:
         """Write `path`, compressed, by rename."""
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+        save_arrays(path, vars(self))
 
     @classmethod
     def load(cls, path: Path) -> CodeExhibits:
         """Read `path`. Raises `LapaError` if it is damaged, or missing as in evaluations of earlier versions."""
         if not path.exists():
             raise LapaError(f"{path}: missing, as in evaluations of earlier versions; make the evaluation again.")
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise LapaError(f"{path}: damaged ({error}); make the evaluation again.") from error
+        return load_arrays(path, cls)

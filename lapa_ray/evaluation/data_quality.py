@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lapa_ray.core.errors import LapaError
-from lapa_ray.core.files import replacing
+from lapa_ray.evaluation.array_files import save_arrays
 from lapa_ray.evaluation.estimates import Estimate
 
 FIGURES, PICTURES = "figures.json", "pictures.npz"
@@ -121,8 +121,7 @@ class DataExhibit:
 def save_exhibits(path: Path, exhibits: Sequence[DataExhibit]) -> None:
     """Write `path`, compressed, by rename."""
     arrays = {f"{i}_{f.name}": getattr(exhibit, f.name) for i, exhibit in enumerate(exhibits) for f in fields(exhibit)}
-    with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, **arrays)
+    save_arrays(path, arrays)
 
 
 @dataclass(frozen=True)

@@ -5,15 +5,13 @@ Pictures are chosen by how much of the frame changes, never by how well a model 
 
 from __future__ import annotations
 
-import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lapa_ray.core.errors import LapaError
-from lapa_ray.core.files import replacing
+from lapa_ray.evaluation.array_files import load_arrays, save_arrays
 
 PAIR_QUANTILES: dict[str, float] = {"still": 0.05, "typical": 0.5, "moving": 0.95, "most changed": 1.0}
 """Name to quantile of the number of changed pixels among all held-out pairs."""
@@ -68,17 +66,12 @@ class Exhibits:
 
     def save(self, path: Path) -> None:
         """Write `path`, compressed, by rename."""
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **{field.name: getattr(self, field.name) for field in fields(self)})
+        save_arrays(path, vars(self))
 
     @classmethod
     def load(cls, path: Path) -> Exhibits:
         """Read `path`. Raises `LapaError` if it is damaged."""
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise LapaError(f"{path}: damaged ({error}); make the evaluation again.") from error
+        return load_arrays(path, cls)
 
 
 def choose_pairs(changed_pixels: dict[int, NDArray[np.int64]]) -> dict[str, tuple[int, int]]:

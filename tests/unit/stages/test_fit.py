@@ -13,21 +13,10 @@ from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.stages import throughput
 from lapa_ray.stages.fit import BEST, LAST, FitResources, FitResult, Share, TrainingConfig, run_fit
+from tests.support.stop_points import PowerCutAt, PowerCutError, StopAt
 from tests.support.toy_task import ToyConfig, ToyTask
 
 NUM_UPDATES = 20
-
-
-class StopAt(StopRequest):
-    """Asked before each update; true from the `after`th time on."""
-
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.left = after
-
-    def __bool__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def train(folder, config=None, stop=None, task=ToyTask, **changes) -> FitResult:
@@ -79,17 +68,6 @@ def test_a_stop_during_a_validation_ends_it_and_the_resumed_run_makes_up_for_it(
     assert train(tmp_path / "resumed") == unbroken
     assert read_metrics(tmp_path / "resumed/metrics.jsonl") == read_metrics(tmp_path / "unbroken/metrics.jsonl")
     assert_equal_states(states(tmp_path / "resumed"), states(tmp_path / "unbroken"))
-
-
-class PowerCutError(Exception):
-    pass
-
-
-class PowerCutAt(StopAt):
-    def __bool__(self) -> bool:
-        if super().__bool__():
-            raise PowerCutError
-        return False
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint_and_logs_no_row_twice(tmp_path):

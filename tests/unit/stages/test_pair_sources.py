@@ -27,6 +27,7 @@ from lapa_ray.stages.pair_sources import StoredPairs, StreamedPairs, ValidationP
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig, VqvaeTask
 from tests.support.counter_env import read
 from tests.support.recordings import frames_artefact
+from tests.support.stop_points import StopAt
 
 LENGTHS = [30, 31, 29] * 8
 LITTLE_GB = 0.0107
@@ -90,16 +91,6 @@ def test_validation_sees_every_pair_in_order_from_either(dataset):
 def test_fewer_episodes_than_workers(dataset):
     with pytest.raises(LapaError, match=r"frames: fewer training episodes than the 4 workers"):
         training_pairs(dataset, dataset.episode_ids[:3], Draw(1, world_size=4), 1.0)
-
-
-class StopAt(StopRequest):
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.left = after
-
-    def __bool__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
 
 
 def train(folder, dataset, stop=None):

@@ -21,6 +21,7 @@ from lapa_ray.stages.vqvae_observer import CollapseWatch, ObservationConfig
 from tests.support.made_ram import made_ram
 from tests.support.pictures import wandering_square
 from tests.support.recordings import write_play
+from tests.support.stop_points import PowerCutAt, PowerCutError, StopAt
 
 MODEL = VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8))
 OFTEN = ObservationConfig(num_pairs=5, figures_period_updates=2, histogram_period_updates=3, samples_period_updates=3)
@@ -31,27 +32,6 @@ NUM_UPDATES = 6
 def play(tmp_path_factory):
     episodes = [(made_ram(10), wandering_square(10, seed)) for seed in range(4)]
     return write_play(tmp_path_factory.mktemp("observed") / "frames", episodes)
-
-
-class StopAt(StopRequest):
-    def __init__(self, after: int) -> None:
-        super().__init__()
-        self.left = after
-
-    def __bool__(self) -> bool:
-        self.left -= 1
-        return self.left < 0
-
-
-class PowerCutError(Exception):
-    pass
-
-
-class PowerCutAt(StopAt):
-    def __bool__(self) -> bool:
-        if super().__bool__():
-            raise PowerCutError
-        return False
 
 
 def config_of(play, folder: Path, **changes) -> TrainVqvaeConfig:
