@@ -121,7 +121,10 @@ class PlainLoop:
 
     def _update(self, frame_t: Tensor, frame_t1: Tensor) -> float:
         output = self.model(frame_t, frame_t1)
-        picture, quantizer_loss = (output.reconstruction, output.quantizer_loss) if self._channels_last else output
+        if isinstance(self.model, Vqvae):
+            picture, quantizer_loss = self.model.picture(output), output.quantizer_loss
+        else:
+            picture, quantizer_loss = output
         loss = F.mse_loss(picture, frame_t1) + quantizer_loss
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -12,7 +12,10 @@ from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
 from lapa_ray.evaluation.sweep_results import Mode, Setting, SweepTrial, none_is_best
 from lapa_ray.evaluation.templates import page_template
 
-SHOWN = ("perplexity", "codes_used", "changed_psnr_db", "psnr_db", "ssim", "loss")
+SHOWN = (
+    *("perplexity", "codes_used", "changed_psnr_db", "psnr_db", "player_recall_2px", "ball_recall_2px"),
+    *("ssim", "loss"),
+)
 """Figures of the table, if there are any such, beside the objective."""
 LABELS = {
     "perplexity": "perplexity",
@@ -20,12 +23,16 @@ LABELS = {
     "changed_psnr_db": "PSNR on changed pixels, dB",
     "psnr_db": "PSNR, dB",
     "ssim": "SSIM",
+    "player_recall_2px": "player found within 2 px",
+    "ball_recall_2px": "ball found within 2 px",
     "loss": "loss",
     "samples_per_s": "samples/s",
     "delta_changed_psnr_db": "ΔPSNR₁ on changed pixels, dB",
     "delta_still_psnr_db": "ΔPSNR₁ on still pixels, dB",
 }
-BASELINES = {"changed_psnr_db": "copy_last_changed_psnr_db", "psnr_db": "copy_last_psnr_db", "ssim": "copy_last_ssim"}
+BASELINES = {
+    name: f"copy_last_{name}" for name in ("changed_psnr_db", "psnr_db", "ssim", "player_recall_2px", "ball_recall_2px")
+}
 USES = (
     ("Tokens against actions", ("changed_psnr_db", "delta_changed_psnr_db")),
     ("What moves against what stands still", ("delta_still_psnr_db", "delta_changed_psnr_db")),

@@ -32,6 +32,11 @@ class PaletteRgb(nn.Module):
         self.table: Tensor
         self.luminance: Tensor
 
+    @property
+    def has_colours(self) -> bool:
+        """Whether what it gives tells the palette index of each pixel: neither grey nor RGB screens do."""
+        return self._has_palette and not self._is_grey
+
     def forward(self, screens: Tensor) -> Tensor:
         """Look up every pixel."""
         if self._has_palette:

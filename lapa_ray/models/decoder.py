@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lapa_ray.models.conditioning import Conditioning
@@ -12,8 +14,19 @@ from lapa_ray.models.conditioning import Conditioning
 class Decoder(nn.Module):
     """Transposed convolutions up the ladder, which come out at exactly the sizes of the way down."""
 
-    def __init__(self, dim: int, widths: Sequence[int], out: int, sizes: Sequence[tuple[int, int]]) -> None:
-        """Vectors of `dim` channels; `widths` and `sizes` as on the way down; `out` channels without activation."""
+    def __init__(
+        self,
+        dim: int,
+        widths: Sequence[int],
+        out: int,
+        sizes: Sequence[tuple[int, int]],
+        *,
+        background: bool = False,
+    ) -> None:
+        """Vectors of `dim` channels; `widths` and `sizes` as on the way down; `out` channels without activation.
+
+        With `background` a number for each of them at each pixel is learnt too, the same for all pictures.
+        """
         super().__init__()
         ups, smalls, larges = list(reversed(widths)), list(reversed(sizes))[:-1], list(reversed(sizes))[1:]
         self.first = nn.Conv2d(dim, ups[0], 1)
@@ -26,6 +39,7 @@ class Decoder(nn.Module):
             )
             if not is_last:
                 self.norms.append(nn.BatchNorm2d(after))
+        self.background = nn.Parameter(torch.zeros(1, out, *sizes[0])) if background else None
 
     def forward(self, grid: Tensor, conditioning: Conditioning, frame_t: Tensor | None) -> Tensor:
         """Vectors float [B, dim, rows, columns] → float [B, out, height, width]."""
@@ -35,4 +49,9 @@ class Decoder(nn.Module):
             x = convolution(x)
             if number < len(self.norms):
                 x = conditioning.modulate(number, self.norms[number](x), condition).relu()
-        return x
+        return x if self.background is None else x + self.background
+
+    def set_bias(self, bias: Tensor) -> None:
+        """Start the last layer from `bias`, float [out]."""
+        last: Any = self.convolutions[-1]
+        last.bias.copy_(bias)

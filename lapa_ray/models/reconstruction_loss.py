@@ -25,6 +25,9 @@ class LossConfig(Config):
     model.output palette."""
     changed_pixel_weight: float = Field(0.0, ge=0)
     """Extra weight of pixels that change from t to t+1; 0 is the source's plain mean."""
+    rare_colour_power: float = Field(0.0, ge=0, le=1)
+    """A pixel weighs as much as its colour's share of all pixels to the power of minus this, over the mean; 0 all
+    alike. Sprites are a few pixels of colours of their own. Needs model.output palette, whose classes it counts."""
     worst_pixel_weight: float = Field(0.0, ge=0)
     """Weight of the worst pixel of each picture, beside the mean."""
     agent_weight: float = Field(0.0, ge=0)
@@ -52,8 +55,10 @@ class ReconstructionLoss(nn.Module):
         Cross-entropy has no gradient by way of the reconstruction, so perceptual distances see the expected colour.
         """
         config = self._config
-        errors = self._errors(model, output, frame_t1)
-        parts = {"reconstruction_loss": self._mean(errors, changed)}
+        classes = model.classes(frame_t1) if config.kind == "cross_entropy" else None
+        errors = self._errors(model, output, frame_t1, classes)
+        weights = self._weights(model, classes, changed)
+        parts = {"reconstruction_loss": (weights * errors).sum() / weights.sum()}
         if config.worst_pixel_weight:
             parts["worst_pixel_loss"] = config.worst_pixel_weight * errors.flatten(1).amax(dim=1).mean()
         if self.agent is not None or self.vgg is not None:
@@ -64,16 +69,18 @@ class ReconstructionLoss(nn.Module):
                 parts["vgg_loss"] = config.vgg_weight * self.vgg(shown, frame_t1)
         return parts
 
-    def _errors(self, model: Vqvae, output: VqvaeOutput, frame_t1: Tensor) -> Tensor:
+    def _errors(self, model: Vqvae, output: VqvaeOutput, frame_t1: Tensor, classes: Tensor | None) -> Tensor:
         """Of each pixel, float [B, 210, 160]."""
-        if self._config.kind == "cross_entropy":
-            assert output.logits is not None
-            return F.cross_entropy(output.logits, model.classes(frame_t1), reduction="none")
-        difference = output.reconstruction - frame_t1
+        if classes is not None:
+            # The layout in which the logits lie: over their last dimension it is faster than over their second.
+            logits = output.shown.permute(0, 2, 3, 1).flatten(0, 2)
+            return F.cross_entropy(logits, classes.flatten(), reduction="none").view(classes.shape)
+        difference = model.picture(output) - frame_t1
         return (difference.square() if self._config.kind == "mse" else difference.abs()).mean(dim=1)
 
-    def _mean(self, errors: Tensor, changed: Tensor) -> Tensor:
-        if not self._config.changed_pixel_weight:
-            return errors.mean()
+    def _weights(self, model: Vqvae, classes: Tensor | None, changed: Tensor) -> Tensor:
+        """Of each pixel, float [B, 210, 160]."""
         weights = 1 + self._config.changed_pixel_weight * changed
-        return (weights * errors).sum() / weights.sum()
+        if classes is None or not self._config.rare_colour_power:
+            return weights
+        return model.rarities(self._config.rare_colour_power)[classes] + weights - 1

@@ -32,6 +32,10 @@ CHANNEL_STEPS = (1, 2, 4, 8)
 HEIGHT, WIDTH = LADDER[0]
 GRIDS = {f"{height}x{width}": LADDER.index((height, width)) for height, width in LADDER[5:]}
 """Steps of the ladder down to each grid."""
+LEAST_SHARE = 1e-6
+"""Of all pixels: what a class without a colour starts from, less than a pixel in 25 pictures."""
+LEAST_RARE_SHARE = 1e-4
+"""Rarer than this, three pixels of a picture, no colour weighs more."""
 Picture = Tensor | NDArray[np.uint8]
 
 
@@ -56,7 +60,15 @@ class VqvaeConfig(Config):
     """Last layer: tanh with pictures in [−1, 1], sigmoid with pictures in [0, 1], or a class for each pixel among the
     commonest colours of the training frames."""
     num_colours: int = Field(16, ge=2, le=256)
-    """Only with output palette: number of colours told apart."""
+    """Only with output palette: number of colours told apart; a multiple of 16 is fastest."""
+    picture: Literal["arg_max", "mean"] = "arg_max"
+    """Only with output palette: a pixel's likeliest colour, which is crisp, or the mean of all by their probability,
+    which is nearest where the model is in doubt."""
+    logit_adjustment: float = Field(0.0, ge=0, le=1)
+    """Only with output palette: how much of each colour's share of all pixels counts in pictures, as a power. With
+    loss.rare_colour_power as much gives back what that took from common colours (Menon et al. 2021)."""
+    background: bool = False
+    """The decoder adds a learnt picture, the same for all pairs, so that mazes and panels need not come by codes."""
     conditioning: ConditioningKind = "none"
     """What the decoder sees of frame t, reduced to the grid: nothing; concat: beside the codes; film: a scale and a
     shift of every channel in each layer; cross_attention: each code looks at all of it."""
@@ -67,6 +79,9 @@ class VqvaeConfig(Config):
             raise ValueError(
                 f"channels: this grid and shrink take {len(self.sizes) - 1} convolutions; got {len(self.channels)}"
             )
+        for name in ("picture", "logit_adjustment"):
+            if self.output != "palette" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: needs model.output palette; leave it out, or set output")
         return self
 
     @property
@@ -100,14 +115,13 @@ class VqvaeConfig(Config):
 
 @dataclass(frozen=True)
 class VqvaeOutput:
-    """reconstruction float [B, 3, 210, 160] in [−1, 1]; codes int64 [B, tokens], row-major; quantizer_loss scalar;
-    logits float [B, num_colours, 210, 160] where colours are classes, −inf where a class has none.
+    """What the last layer gives, float [B, channels or num_colours, 210, 160], of which `Vqvae.picture` makes the
+    reconstruction; codes int64 [B, tokens], row-major; quantizer_loss scalar.
     """
 
-    reconstruction: Tensor
+    shown: Tensor
     codes: Tensor
     quantizer_loss: Tensor
-    logits: Tensor | None = None
 
 
 class Vqvae(nn.Module):
@@ -121,18 +135,23 @@ class Vqvae(nn.Module):
         self.quantizer = Quantizer(config.code_dim, config.quantizer)
         self.conditioning = build_conditioning(config.conditioning, channels, widths, config.grid_size)
         out = config.num_colours if config.output == "palette" else channels
-        self.decoder = Decoder(config.code_dim, widths, out, config.sizes)
+        self.decoder = Decoder(config.code_dim, widths, out, config.sizes, background=config.background)
         if config.output == "palette":
-            self.register_buffer("colours", torch.full((config.num_colours, 3), torch.inf))
+            self.register_buffer("colours", torch.zeros(config.num_colours, 3))
+            self.register_buffer("shares", torch.zeros(config.num_colours))
         self.colours: Tensor
+        self.shares: Tensor
         # What tensor cores want, and faster than the plain layout on CPUs too.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, frame_t: Tensor, frame_t1: Tensor) -> VqvaeOutput:
-        """Encode the pair, quantise, and reconstruct frame t+1 from the codes (and frame t, if conditioned)."""
+        """Encode the pair, quantise, and decode frame t+1 from the codes (and frame t, if conditioned)."""
         quantised, codes, loss = self.quantizer(self.latents(frame_t, frame_t1))
-        shown = self._decoded(quantised, frame_t)
-        return VqvaeOutput(self._picture(shown), codes, loss, shown if self.config.output == "palette" else None)
+        return VqvaeOutput(self._decoded(quantised, frame_t), codes, loss)
+
+    def picture(self, output: VqvaeOutput) -> Tensor:
+        """The reconstruction of frame t+1, RGB float [B, 3, 210, 160] in [−1, 1]; of a likeliest colour no gradient."""
+        return self._picture(output.shown)
 
     def latents(self, frame_t: Tensor, frame_t1: Tensor) -> Tensor:
         """Latents before quantisation, float [B, tokens, code_dim], row-major."""
@@ -162,30 +181,40 @@ class Vqvae(nn.Module):
 
     def expected_picture(self, output: VqvaeOutput) -> Tensor:
         """The reconstruction; where colours are classes, their mean by probability, through which gradients go."""
-        if output.logits is None:
-            return output.reconstruction
-        used = self._used_colours
-        return torch.einsum("bkhw,kc->bchw", output.logits[:, used].softmax(dim=1), self.colours[used])
+        return self._mean_colour(output.shown) if self.config.output == "palette" else self.picture(output)
 
-    def set_colours(self, colours: Tensor) -> None:
-        """The classes of output palette: RGB float [n, 3] in [−1, 1], n ≤ num_colours, the commonest first."""
-        self.colours.fill_(torch.inf)
-        self.colours[: len(colours)] = colours
+    def set_colours(self, colours: Tensor, shares: Tensor) -> None:
+        """The classes of output palette: RGB float [n, 3] in [−1, 1], n ≤ num_colours, and how much of the training
+        pixels each has, float [n] that add up to 1.
+
+        The last layer starts at these shares, so that training need not find them out.
+        """
+        self.colours.zero_()
+        self.shares.zero_()
+        self.colours[: len(colours)], self.shares[: len(colours)] = colours, shares
+        with torch.no_grad():
+            self.decoder.set_bias(self._log_shares)
 
     def classes(self, frames: Tensor) -> Tensor:
         """The nearest class of each pixel, int64 [B, 210, 160], of RGB [B, 3, 210, 160]."""
-        best = frames.new_full((len(frames), HEIGHT, WIDTH), torch.inf)
-        classes = torch.zeros_like(best, dtype=torch.int64)
-        for number, colour in enumerate(self.colours):  # one at a time: all at once would take 16 pictures' memory
-            distance = (frames - colour.view(3, 1, 1)).square().sum(dim=1)
-            classes = torch.where(distance < best, number, classes)
-            best = torch.minimum(best, distance)
-        return classes
+        # |f − c|² without |f|², which is the same for all: a product of matrices.
+        offset = self.colours.square().sum(dim=1).where(self._used_colours, torch.inf)
+        return (frames.permute(0, 2, 3, 1) @ (2 * self.colours.T) - offset).argmax(dim=-1)
+
+    def rarities(self, power: float) -> Tensor:
+        """Each class's share to the power of −`power`, float [num_colours], 1 in the mean over all pixels."""
+        rare = self.shares.clamp(min=LEAST_RARE_SHARE) ** -power
+        return rare / (rare * self.shares).sum()
 
     @property
     def _used_colours(self) -> Tensor:
         """Which classes have a colour, bool [num_colours]: there may be fewer colours than classes."""
-        return torch.isfinite(self.colours[:, 0])
+        return self.shares > 0
+
+    @property
+    def _log_shares(self) -> Tensor:
+        """Of each class, float [num_colours]."""
+        return self.shares.clamp(min=LEAST_SHARE).log()
 
     def _seen(self, frames: Tensor) -> Tensor:
         """Frames as the network sees them: size, channels, range."""
@@ -204,8 +233,6 @@ class Vqvae(nn.Module):
         shown: Tensor = self._run(self.decoder, grid, self.conditioning, seen)
         if self.config.shrink > 1:
             shown = F.interpolate(shown, size=(HEIGHT, WIDTH), mode="bilinear", align_corners=False)
-        if self.config.output == "palette":
-            shown = shown.masked_fill(~self._used_colours.view(-1, 1, 1), -torch.inf)
         return shown
 
     def _run(self, part: nn.Module, *inputs: Any) -> Any:
@@ -217,9 +244,20 @@ class Vqvae(nn.Module):
     def _picture(self, shown: Tensor) -> Tensor:
         """RGB in [−1, 1] of what the last layer gives."""
         if self.config.output == "palette":
-            return self.colours[shown.argmax(dim=1)].permute(0, 3, 1, 2)
+            if self.config.logit_adjustment:
+                shown = shown + self.config.logit_adjustment * self._log_shares.view(-1, 1, 1)
+            return self._mean_colour(shown) if self.config.picture == "mean" else self._likeliest_colour(shown)
         levels = torch.tanh(shown) if self.config.output == "tanh" else 2 * torch.sigmoid(shown) - 1
         return levels.expand(-1, 3, -1, -1)
+
+    def _likeliest_colour(self, logits: Tensor) -> Tensor:
+        hidden = logits.masked_fill(~self._used_colours.view(-1, 1, 1), -torch.inf)
+        return self.colours[hidden.argmax(dim=1)].permute(0, 3, 1, 2)
+
+    def _mean_colour(self, logits: Tensor) -> Tensor:
+        used = self._used_colours
+        chances = logits.permute(0, 2, 3, 1)[..., used].softmax(dim=-1)
+        return (chances @ self.colours[used]).permute(0, 3, 1, 2)
 
 
 def load_vqvae(artefact: Artefact) -> Vqvae:

@@ -35,6 +35,7 @@ from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.evaluation.sweep_page import render_sweep
 from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepTrial, best_of, none_is_best, settings_of
 from lapa_ray.stages.fit import Figures
+from lapa_ray.stages.held_out_sprites import RECALL
 from lapa_ray.stages.train_vqvae import (
     VALIDATION_FIGURES,
     TrainVqvaeConfig,
@@ -48,6 +49,8 @@ from lapa_ray.stages.trials import ENDED_EARLY, TrialResources, TrialRun, run_tr
 
 HTML, TABLE, FIGURES, BEST_CONFIG, TRIALS = "sweep.html", "trials.parquet", "figures.json", "best.yaml", "trials"
 LARGEST_SEED = 2**31 - 1
+VARIANT = "variant"
+"""What a setting calls the name of its variant."""
 SPEED = "samples_per_s"
 """What an objective or a constraint may be of beside validation figures: the median of a training's rows of it."""
 
@@ -79,6 +82,9 @@ class SweepConfig(StageConfig):
     """Frames artefact to learn from."""
     space: dict[str, list[Any]] = Field(default_factory=dict)
     """Options of train, as dotted paths, to lists of values; every combination is a setting."""
+    variants: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Names to options of train, as dotted paths, with a value each: what differs in several options at once. Where
+    there is a space too, every variant is combined with all of it."""
     num_seeds: PositiveInt = 3
     """Seeds of each setting: seed, seed + 1, and so on."""
     objective: str = "perplexity"
@@ -134,9 +140,11 @@ def _check_figures(config: SweepConfig, constraints: Sequence[Constraint]) -> No
     for option, figure in asked:
         if figure == SPEED:
             _check_speed(config, option)
-        elif figure not in VALIDATION_FIGURES:
+        elif figure not in VALIDATION_FIGURES and not figure.endswith(RECALL):
             there = ", ".join(sorted((*VALIDATION_FIGURES, SPEED)))
-            raise LapaError(f"--{option} {figure}: no validation figure; there are {there}.")
+            raise LapaError(
+                f"--{option} {figure}: no validation figure; there are {there}, and SPRITE{RECALL} where RAM tells it."
+            )
 
 
 def _check_speed(config: SweepConfig, option: str) -> None:
@@ -162,7 +170,10 @@ def plan(config: SweepConfig) -> dict[str, tuple[Mapping[str, Any], TrainVqvaeCo
         raise LapaError(f"--num_seeds {config.num_seeds}: seeds beyond {LARGEST_SEED}; give a lower --seed.")
     if empty := [path for path, values in config.space.items() if not values]:
         raise LapaError(f"--space {empty[0]}: names no values; give a list.")
-    settings = [dict(zip(config.space, values, strict=True)) for values in itertools.product(*config.space.values())]
+    if VARIANT in config.space:
+        raise LapaError(f"--space {VARIANT}: there is no such option of train-vqvae; name variants by --variants.")
+    space = {**({VARIANT: list(config.variants)} if config.variants else {}), **config.space}
+    settings = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     planned: dict[str, tuple[Mapping[str, Any], TrainVqvaeConfig]] = {}
     for seed in range(config.seed, config.seed + config.num_seeds):
         for number, setting in enumerate(settings):
@@ -179,8 +190,7 @@ def slug(setting: Mapping[str, Any]) -> str:
 
 def _trial_config(config: SweepConfig, name: str, setting: Mapping[str, Any], seed: int) -> TrainVqvaeConfig:
     fields: dict[str, Any] = config.train.model_dump()
-    for path, value in setting.items():
-        _set(fields, path, value)
+    _apply(config, setting, fields)
     fields["resources"]["num_workers"] = 0  # a trial is one process: a trainer inside each would wait for the others
     wandb = config.wandb.model_copy(update={"name": f"{config.wandb.name or config.out.name}-{name}"})
     out = config.out.resolve() / TRIALS / name
@@ -194,14 +204,24 @@ def _trial_config(config: SweepConfig, name: str, setting: Mapping[str, Any], se
         raise LapaError(f"--space {dict(setting)}: {where + ': ' if where else ''}{told}") from error
 
 
-def _set(fields: dict[str, Any], path: str, value: Any) -> None:
+def _apply(config: SweepConfig, setting: Mapping[str, Any], fields: dict[str, Any]) -> None:
+    """Give options of train what a setting says: first its variant's, then its own."""
+    if (name := setting.get(VARIANT)) is not None:
+        for path, value in config.variants[name].items():
+            _set(fields, path, value, f"--variants {name}: {path}")
+    for path, value in setting.items():
+        if path != VARIANT:
+            _set(fields, path, value, f"--space {path}")
+
+
+def _set(fields: dict[str, Any], path: str, value: Any, where: str) -> None:
     *parents, last = path.split(".")
     place: Any = fields
     for name in parents:
         place = place.get(name) if isinstance(place, dict) else None
     if not isinstance(place, dict) or last not in place:
         raise LapaError(
-            f"--space {path}: there is no such option of train-vqvae, or another path of the space takes its place; "
+            f"{where}: there is no such option of train-vqvae, or another path of the space takes its place; "
             "name one by its dotted path."
         )
     place[last] = copy.deepcopy(value)
@@ -328,7 +348,7 @@ def _write(
     settings: Sequence[Setting],
     best: Setting | None,
 ) -> None:
-    _write_table(draft.path / TABLE, trials, list(config.space))
+    _write_table(draft.path / TABLE, trials, list(trials[0].setting))
     best_path = draft.path / BEST_CONFIG
     best_path.unlink(missing_ok=True)
     if best is not None:
@@ -345,8 +365,7 @@ def _write(
 def best_yaml(config: SweepConfig, best: Setting) -> str:
     """What `train-vqvae --config` takes: what of the best setting differs from the defaults."""
     fields: dict[str, Any] = config.train.model_dump(mode="json")
-    for path, value in best.values.items():
-        _set(fields, path, value)
+    _apply(config, best.values, fields)
     differs = _difference(fields, VqvaeTraining().model_dump(mode="json"))
     return "# The best setting of a sweep, as `lapa-ray train-vqvae --config` takes it.\n" + yaml.safe_dump(
         differs, sort_keys=False

@@ -43,6 +43,7 @@ from lapa_ray.stages.fit import (
     batch_size,
     run_fit,
 )
+from lapa_ray.stages.held_out_sprites import HeldOutSprites
 from lapa_ray.stages.pair_sources import Chances, Pair, ValidationPairs, training_pairs
 from lapa_ray.stages.pair_weights import Balance, pair_chances
 from lapa_ray.stages.sample_sheet import SampleSheet
@@ -109,6 +110,8 @@ class VqvaeTraining(Config):
                 f"loss.kind: cross_entropy and model.output palette go together; got {self.loss.kind} with "
                 f"{self.model.output}"
             )
+        if self.loss.rare_colour_power and self.model.output != "palette":
+            raise ValueError("loss.rare_colour_power: needs model.output palette, whose colours it counts")
         for term, source in (("agent", "agent"), ("vgg", "vgg_weights")):
             if getattr(self.loss, f"{term}_weight") and getattr(self.loss, source) is None:
                 raise ValueError(f"loss.{term}_weight: needs loss.{source}; give its path")
@@ -157,6 +160,7 @@ class VqvaeTask:
             self._held_out = ValidationPairs(dataset, held_out, pairs.composite, left_gb)
         self._copy_last: PixelMetrics | None = None
         self._palette = PaletteRgb(dataset.info.palette, config.model.colour).to(device)
+        self._sprites = HeldOutSprites(dataset, held_out, pairs.composite, self._palette)
         self._observer = VqvaeObserver(
             config.observe, dataset, held_out, pairs.composite, self._palette, self._pictures
         )
@@ -165,9 +169,9 @@ class VqvaeTask:
         self._vqvae = Vqvae(config.model).to(device)
         self._vqvae.checkpoints_gradients = config.resources.checkpoint_gradients
         if config.model.output == "palette":
-            indices = commonest_indices(dataset, train, pairs.composite, config.model.num_colours)
+            indices, shares = commonest_indices(dataset, train, pairs.composite, config.model.num_colours)
             colours = self._palette(torch.from_numpy(indices).to(device)[None, None])
-            self._vqvae.set_colours(colours[0, :, 0].T.expand(-1, 3))
+            self._vqvae.set_colours(colours[0, :, 0].T.expand(-1, 3), torch.from_numpy(shares))
         self.model: nn.Module = self._vqvae
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
 
@@ -198,7 +202,9 @@ class VqvaeTask:
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:
-        """Loss, PSNR, SSIM beside copy-last, use and effect of the codes, over the whole validation split."""
+        """Loss, PSNR, SSIM beside copy-last, use and effect of the codes, over the whole validation split; and which of
+        some pairs' sprites are shown.
+        """
         assert self._held_out is not None
         pixels, copy_last = PixelMetrics(), PixelMetrics() if self._copy_last is None else None
         codes = CodeStatistics(self._config.model.quantizer.codebook_size, self._config.model.num_tokens)
@@ -210,7 +216,7 @@ class VqvaeTask:
             total += len(frame_t) * sum(
                 float(part) for part in self._parts(output, frame_t, frame_t1, changed).values()
             )
-            predicted, true = to_8bit(output.reconstruction), to_8bit(frame_t1)
+            predicted, true = to_8bit(self._vqvae.picture(output)), to_8bit(frame_t1)
             pixels.update(predicted, true, changed, with_ssim=True)
             if copy_last is not None:  # the same at each validation
                 copy_last.update(to_8bit(frame_t), true, changed, with_ssim=True)
@@ -220,7 +226,8 @@ class VqvaeTask:
             tick(done / count)
         self._copy_last = copy_last or self._copy_last
         assert self._copy_last is not None
-        return {"loss": total / count} | _values(pixels, self._copy_last, codes) | control.figures()
+        values = _values(pixels, self._copy_last, codes)
+        return {"loss": total / count} | values | control.figures() | self._sprites.figures(self._vqvae)
 
     def _parts(self, output: VqvaeOutput, frame_t: Tensor, frame_t1: Tensor, changed: Tensor) -> dict[str, Tensor]:
         """What adds up to the loss."""
@@ -238,19 +245,21 @@ class VqvaeTask:
 
 def commonest_indices(
     dataset: FrameDataset, episode_ids: Sequence[int], composite: Composite, count: int
-) -> NDArray[np.uint8]:
-    """Palette indices uint8 [≤ count] that most pixels of the first episodes have, the commonest first.
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Palette indices uint8 [≤ count] that most pixels of some episodes have, the commonest first, and their shares.
+
+    The episodes are spread over all, for those recorded first may all be of one player. The shares float32 add up to 1.
 
     Raises `LapaError` for frames that are RGB themselves.
     """
     if not len(dataset.info.palette):
         raise LapaError(f"{dataset.name}: RGB frames have no palette; take --model.output tanh and --loss.kind mse.")
-    counts = sum(
-        np.bincount(dataset.composites(episode, composite).ravel(), minlength=256)
-        for episode in episode_ids[:COLOUR_EPISODES]
-    )
-    order = np.argsort(-np.asarray(counts), kind="stable")[:count]
-    return order[np.asarray(counts)[order] > 0].astype(np.uint8)
+    counts = np.zeros(256, dtype=np.int64)
+    for episode in episode_ids[:: max(1, len(episode_ids) // COLOUR_EPISODES)]:
+        counts += np.bincount(dataset.composites(episode, composite).ravel(), minlength=256)
+    order = np.argsort(-counts, kind="stable")[:count]
+    chosen = order[counts[order] > 0]
+    return chosen.astype(np.uint8), (counts[chosen] / np.sum(counts[chosen])).astype(np.float32)
 
 
 def build_loss(config: LossConfig) -> ReconstructionLoss:

@@ -116,7 +116,7 @@ class VqvaeObserver:
         for start in range(0, len(before), BATCH):
             frame_t, frame_t1, differ = self._pictures((before[start : start + BATCH], after[start : start + BATCH]))
             output, true = model(frame_t, frame_t1), to_8bit(frame_t1)
-            pixels.update(to_8bit(output.reconstruction), true, differ, with_ssim=True)
+            pixels.update(to_8bit(model.picture(output)), true, differ, with_ssim=True)
             if is_first:
                 self._copy_last.update(to_8bit(frame_t), true, differ, with_ssim=True)
             codes.update(output.codes.cpu().numpy())

@@ -82,13 +82,16 @@ def test_the_configs_of_the_repository_hold_differences_alone(path):
 
 
 NAMED_BY_ARTEFACT = {
+    "sweep_frames": "record",
     "frames": "record",
     "dqn_source": "train-dqn",
     "dqn_strong": "train-dqn",
     "vqvae_100k": "train-vqvae",
-    **dict.fromkeys(("sweep_latent_size", "sweep_quantizer", "sweep_conditioning", "sweep_batch_size"), "sweep"),
+    **dict.fromkeys(
+        ("sweep_latent_size", "sweep_quantizer", "sweep_conditioning", "sweep_batch_size", "sweep_variants"), "sweep"
+    ),
 }
-NOT_OPTIONS = {"space"}
+NOT_OPTIONS = {"space", "variants"}
 """Keys whose contents are not options of the command itself."""
 
 

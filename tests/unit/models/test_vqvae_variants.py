@@ -12,10 +12,11 @@ from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.convolutions import LADDER
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss
-from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
+from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, VqvaeOutput
 from tests.support.pictures import grey_palette, wandering_square
 
 EMA = {"kind": "ema", "cosine": True, "codebook_dim": 3, "kmeans_init": True, "revive_below": 0.5}
+PALETTE = {"output": "palette", "num_colours": 8, "width": 16}  # of fewer channels it learns 8 classes slowly
 VARIANTS = {
     "source": {},
     "channels": {"channels": (3, 5, 7, 9, 11)},
@@ -27,7 +28,9 @@ VARIANTS = {
     "quarter size": {"shrink": 4},
     "grey": {"colour": "grey"},
     "sigmoid": {"output": "sigmoid"},
-    "palette": {"output": "palette", "num_colours": 8, "width": 16},  # of fewer channels it learns 8 classes slowly
+    "palette": PALETTE,
+    "palette's mean": PALETTE | {"picture": "mean", "logit_adjustment": 0.5},
+    "background": {"background": True},
     "concat": {"conditioning": "concat"},
     "film": {"conditioning": "film"},
     "cross-attention": {"conditioning": "cross_attention"},
@@ -57,9 +60,10 @@ def built(fields: dict) -> Vqvae:
     torch.manual_seed(0)
     model = Vqvae(config_of(fields))
     if model.config.output == "palette":
-        colours = pictures(model)[1].permute(0, 2, 3, 1).reshape(-1, 3).unique(dim=0)
+        shown = pictures(model)[1].permute(0, 2, 3, 1).reshape(-1, 3)
+        colours, counts = shown.unique(dim=0, return_counts=True)
         assert len(colours) < 8, "one class is to have no colour"
-        model.set_colours(colours)
+        model.set_colours(colours, counts / counts.sum())
     return model
 
 
@@ -69,14 +73,14 @@ def test_shapes_range_and_the_way_back(fields):
     frame_t, frame_t1 = pictures(model)
     output = model(frame_t, frame_t1)
     rows, columns = model.config.grid_size
-    assert output.reconstruction.shape == (4, 3, 210, 160)
-    assert output.reconstruction.abs().max() <= 1
+    assert model.picture(output).shape == (4, 3, 210, 160)
+    assert model.picture(output).abs().max() <= 1
     assert output.codes.shape == (4, rows * columns)
     assert output.codes.min() >= 0
     assert output.codes.max() < 16
     assert output.quantizer_loss.shape == ()
     output = model.eval()(frame_t, frame_t1)
-    torch.testing.assert_close(model.decode(output.codes, frame_t), output.reconstruction, atol=1e-4, rtol=0)
+    torch.testing.assert_close(model.decode(output.codes, frame_t), model.picture(output), atol=1e-4, rtol=0)
 
 
 CHANGED_WEIGHT = 20
@@ -145,7 +149,7 @@ def test_the_same_after_saving(fields):
     other.load_state_dict(copy.deepcopy(model.state_dict()))
     one, two = (of.eval()(*frames) for of in (model, other))
     assert torch.equal(one.codes, two.codes)
-    assert torch.equal(one.reconstruction, two.reconstruction)
+    assert torch.equal(model.picture(one), other.picture(two))
 
 
 def test_the_ladder_is_what_the_convolutions_lead_through():
@@ -163,6 +167,15 @@ def test_a_conditioned_decoder_sees_frame_t_and_says_so_where_it_is_missing():
         model.decode(codes)
     plain = built({}).eval()
     assert torch.equal(plain.decode(codes, frame_t), plain.decode(codes))
+
+
+def test_a_picture_of_the_mean_colour_takes_back_what_rare_colours_weighed():
+    """Trained with weights of 1/share, a pixel's logits at two even chances hide that one colour is rarer."""
+    model = Vqvae(config_of(PALETTE | {"picture": "mean", "logit_adjustment": 1.0}))
+    model.set_colours(torch.tensor([[-1.0, -1, -1], [1, 1, 1]]), torch.tensor([0.9, 0.1]))
+    output = VqvaeOutput(torch.zeros(1, 8, 210, 160), torch.zeros(1, 35, dtype=torch.int64), torch.zeros(()))
+    torch.testing.assert_close(model.picture(output), torch.full((1, 3, 210, 160), 0.1 - 0.9))
+    torch.testing.assert_close(model.expected_picture(output), torch.zeros(1, 3, 210, 160))
 
 
 def test_classes_are_the_nearest_colours():
@@ -183,6 +196,8 @@ def test_classes_are_the_nearest_colours():
             "rotation_trick: has no meaning",
         ),
         ({"quantizer": {"cosine": True}}, "cosine: needs kind ema"),
+        ({"picture": "mean"}, "picture: needs model.output palette"),
+        ({"logit_adjustment": 0.5}, "logit_adjustment: needs model.output palette"),
     ],
 )
 def test_what_does_not_go_together_is_refused(fields, told):

@@ -27,9 +27,28 @@ def test_every_combination_is_trained_with_every_seed():
         assert trial.resources.num_workers == 0
 
 
+PALETTE = {"model.output": "palette", "loss.kind": "cross_entropy"}
+
+
+def test_variants_differ_in_several_options_at_once_and_are_combined_with_the_space():
+    given = config(variants={"squares": {}, "classes": PALETTE}, space={"model.code_dim": [8, 16]}, num_seeds=1)
+    told = {name: (c.model.output, c.loss.kind, c.model.code_dim) for name, (_, c) in plan(given).items()}
+    assert told == {
+        "00_variant_squares_code_dim_8_seed_0": ("tanh", "mse", 8),
+        "01_variant_squares_code_dim_16_seed_0": ("tanh", "mse", 16),
+        "02_variant_classes_code_dim_8_seed_0": ("palette", "cross_entropy", 8),
+        "03_variant_classes_code_dim_16_seed_0": ("palette", "cross_entropy", 16),
+    }
+    best = Setting({"variant": "classes", "model.code_dim": 16}, {}, {}, 1, 1, meets_constraints=True)
+    written = yaml.safe_load(best_yaml(given, best))
+    assert written == {"model": {"code_dim": 16, "output": "palette"}, "loss": {"kind": "cross_entropy"}}
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
+        ({"space": {"variant": [1]}}, "--space variant: there is no such option of train-vqvae; name variants by"),
+        ({"variants": {"one": {"model.code_dmi": 1}}}, "--variants one: model.code_dmi: there is no such option"),
         (
             {"space": {"model.code_dmi": [1]}},
             "--space model.code_dmi: there is no such option of train-vqvae",

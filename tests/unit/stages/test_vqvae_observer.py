@@ -115,7 +115,7 @@ def test_figures_and_counts_are_those_of_the_same_few_held_out_pairs(play, unbro
     told = json.loads((unbroken / "histograms" / "update_0000006.json").read_text())
     assert told == {"update": 6, "num_pairs": 5, "counts": counts.tolist()}
     before, after = (to_rgb(pictures[steps + more], play.info.palette).astype(float) for more in (0, 1))
-    rebuilt = ((output.reconstruction + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
+    rebuilt = ((model.picture(output) + 1) * 127.5).round().permute(0, 2, 3, 1).numpy()
     row = next(r for r in read_metrics(unbroken / "metrics.jsonl") if r["step"] == 6 and "sample_psnr_db" in r)
     for whose, shown in (("", rebuilt), ("copy_last_", before)):
         squared = np.square(shown - after)
