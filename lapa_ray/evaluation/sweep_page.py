@@ -9,7 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
-from lapa_ray.evaluation.sweep_results import Mode, Setting, SweepTrial, none_is_best
+from lapa_ray.evaluation.sweep_results import Setting, SweepResults, SweepTrial, none_is_best
 from lapa_ray.evaluation.templates import page_template
 
 SHOWN = (
@@ -43,35 +43,30 @@ NUM_BINS = 5
 """Marks of a figure's axis in parallel coordinates."""
 
 
-def render_sweep(
-    trials: Sequence[SweepTrial],
-    settings: Sequence[Setting],
-    best: Setting | None,
-    objective: str,
-    mode: Mode,
-    constraints: Sequence[str],
-    config: Mapping[str, Any],
-    made: str,
-) -> str:
+def render_sweep(results: SweepResults, config: Mapping[str, Any], made: str) -> str:
     """The page. `config`: the resolved config; `made`: when."""
+    return page_template("sweep.html.j2").render(shown=shown_sweep(results), config=config, made=made)
+
+
+def shown_sweep(results: SweepResults) -> dict[str, Any]:
+    """What the report shows too: the result in a sentence, tables and charts."""
+    trials, settings, best, objective = results.trials, results.settings, results.best, results.objective
     known = set().union(*(trial.figures for trial in trials))
     columns = [objective, *(name for name in SHOWN if name in known and name != objective)]
-    return page_template("sweep.html.j2").render(
-        trials=trials,
-        rows=[_row(setting, columns, is_best=setting is best) for setting in settings],
-        options=list(settings[0].values),
-        columns=[LABELS.get(name, name) for name in columns],
-        sentence=_sentence(settings, best, objective, mode, constraints),
-        baselines=_baselines(trials, columns),
-        scatter=_scatter(trials, settings, ("changed_psnr_db", "perplexity")),
-        uses=_uses(trials, settings),
-        use_columns=[LABELS[name] for name in USE_COLUMNS],
-        use_rows=[_row(setting, USE_COLUMNS, is_best=setting is best) for setting in settings],
-        uses_sentence=_uses_sentence(settings),
-        parallel=_parallel(settings, best, objective),
-        config=config,
-        made=made,
-    )
+    return {
+        "trials": trials,
+        "rows": [_row(setting, columns, is_best=setting is best) for setting in settings],
+        "options": list(settings[0].values),
+        "columns": [LABELS.get(name, name) for name in columns],
+        "sentence": _sentence(results),
+        "baselines": _baselines(trials, columns),
+        "scatter": _scatter(trials, settings, ("changed_psnr_db", "perplexity")),
+        "uses": _uses(trials, settings),
+        "use_columns": [LABELS[name] for name in USE_COLUMNS],
+        "use_rows": [_row(setting, USE_COLUMNS, is_best=setting is best) for setting in settings],
+        "uses_sentence": _uses_sentence(settings),
+        "parallel": _parallel(settings, best, objective),
+    }
 
 
 def name_of(setting: Setting) -> str:
@@ -96,13 +91,12 @@ def _cell(setting: Setting, name: str) -> str:
     return f"{setting.means[name]:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
 
 
-def _sentence(
-    settings: Sequence[Setting], best: Setting | None, objective: str, mode: Mode, constraints: Sequence[str]
-) -> str:
-    most = "highest" if mode == "max" else "lowest"
-    subject = f" of those with {' and '.join(constraints)}" if constraints else ""
+def _sentence(results: SweepResults) -> str:
+    most = "highest" if results.mode == "max" else "lowest"
+    settings, objective, best = results.settings, results.objective, results.best
+    subject = f" of those with {' and '.join(results.constraints)}" if results.constraints else ""
     if best is None:
-        return none_is_best(len(settings), objective, constraints)
+        return none_is_best(len(settings), objective, results.constraints)
     return (
         f"Of {len(settings)} settings{subject}, {name_of(best)} has the {most} mean "
         f"{LABELS.get(objective, objective)}: {best.means[objective]:.4g}."

@@ -6,16 +6,20 @@ is not chosen.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from operator import ge, gt, le, lt
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import numpy as np
 
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.files import write_json
 
+RESULTS = "figures.json"
 Mode = Literal["max", "min"]
 State = Literal["whole", "ended early", "failed"]
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {">=": ge, "<=": le, ">": gt, "<": lt}
@@ -96,6 +100,52 @@ def best_of(settings: Sequence[Setting], objective: str, mode: Mode) -> Setting 
     sign = 1 if mode == "max" else -1
     told = [setting for setting in fit if objective in setting.means]
     return max(told, key=lambda setting: sign * setting.means[objective], default=None)
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """What a sweep came to: its trainings, what each setting came to, and the best by the objective."""
+
+    trials: tuple[SweepTrial, ...]
+    settings: tuple[Setting, ...]
+    best: Setting | None
+    objective: str
+    mode: Mode
+    constraints: tuple[str, ...]
+
+    @classmethod
+    def of(cls, trials: Sequence[SweepTrial], objective: str, mode: Mode, constraints: Sequence[str] = ()) -> Self:
+        """Judge the trainings. Raises `LapaError` for a constraint that is none."""
+        settings = settings_of(trials, [Constraint.parse(text) for text in constraints])
+        best = best_of(settings, objective, mode)
+        return cls(tuple(trials), tuple(settings), best, objective, mode, tuple(constraints))
+
+    def save(self, folder: Path) -> None:
+        """Write them to `folder` as JSON, for people, and for `load`."""
+        write_json(
+            folder / RESULTS,
+            {
+                "objective": self.objective,
+                "mode": self.mode,
+                "constraints": list(self.constraints),
+                "best": None if self.best is None else asdict(self.best),
+                "settings": [asdict(setting) for setting in self.settings],
+                "trials": [asdict(trial) for trial in self.trials],
+            },
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Those of a sweep artefact. Raises `LapaError` if the file is damaged, or from before trainings were in it."""
+        path = folder / RESULTS
+        try:
+            told = json.loads(path.read_bytes())
+            trials = [SweepTrial(**trial) for trial in told["trials"]]
+            if not trials:
+                raise ValueError("no trainings")
+            return cls.of(trials, told["objective"], told["mode"], told["constraints"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise LapaError(f"{path}: damaged, or of an older version ({error!r}); sweep again.") from error
 
 
 def none_is_best(num_settings: int, objective: str, constraints: Sequence[str]) -> str:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
+from lapa_ray.core.allocator import keep_freed_memory
 from lapa_ray.core.artefact import METRICS
 from lapa_ray.core.config import Config, Device, RayConfig, WandbConfig
 from lapa_ray.core.errors import LapaError
@@ -229,6 +230,8 @@ class Fit:
         self._device = next(task.model.parameters()).device
         samples = self._batch * share.world_size * config.training.accumulate_batches
         self._throughput = Throughput(self._device, samples)
+        if self._device.type == "cpu":
+            keep_freed_memory()
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=config.resources.precision == "float16")
         self._load()
 

@@ -20,6 +20,7 @@ from lapa_ray.evaluation.data_quality import Measured
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation
 from lapa_ray.evaluation.page import Change, Source, render_page
+from lapa_ray.evaluation.sweep_results import SweepResults
 
 HTML, FIGURES, PICTURES, CODES = "report.html", "figures.json", "pictures.npz", "codes.npz"
 MAKERS: dict[Kind, str] = {
@@ -31,12 +32,15 @@ MAKERS: dict[Kind, str] = {
     "evaluation": "evaluate",
     "data_quality": "measure_data",
     "comparison": "compare_replay",
+    "sweep": "sweep",
 }
 """Kind of artefact to the stage that makes it, in the order of the chain."""
 TRAINED: tuple[Kind, ...] = ("agent", "vqvae", "world_model")
 NOT_SHOWN = {"out", "resume", *MAKERS}
-MEASURED_BESIDE: tuple[Kind, ...] = ("evaluation", "data_quality", "comparison")
+MEASURED_BESIDE: tuple[Kind, ...] = ("evaluation", "data_quality", "comparison", "sweep")
 """What the evaluation is not made of."""
+SAME_GAME: set[Kind] = {"comparison", "sweep"}
+"""Of these, what need not be of these frames, but of their game."""
 
 
 class ReportConfig(PlainStageConfig):
@@ -58,6 +62,8 @@ class ReportConfig(PlainStageConfig):
     """Data_quality artefact of these frames, alone or beside others; shown in a section of its own."""
     comparison: Path | None = None
     """Comparison artefact of the same game; its table and its curves are shown in a section of their own."""
+    sweep: Path | None = None
+    """Sweep artefact of the same game; its tables and charts are shown in a section of their own."""
 
 
 CONFIG = ReportConfig
@@ -70,10 +76,11 @@ def run(config: ReportConfig) -> Artefact:
     codes = CodeExhibits.load(config.evaluation / CODES)
     data = None if config.data_quality is None else Measured.load(config.data_quality)
     compared = None if config.comparison is None else ShownComparison.load(config.comparison)
+    swept = None if config.sweep is None else SweepResults.load(config.sweep)
     sources = [_source(kind, artefact) for kind, artefact in parents.items()]
     draft = Draft.begin(config, "report", {str(kind): artefact for kind, artefact in parents.items()})
     made = f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"
-    page = render_page(sources, evaluation, exhibits, made, data, compared, codes)
+    page = render_page(sources, evaluation, exhibits, made, data, compared, codes, swept)
     write_text(draft.path / HTML, page)
     write_json(draft.path / FIGURES, evaluation.model_dump(mode="json"))
     return draft.finish(evaluation.manifest_figures())
@@ -89,8 +96,8 @@ def _open_parents(config: ReportConfig) -> dict[Kind, Artefact]:
             check_same_parent(evaluation, kind, artefact)
     if "data_quality" in parents:
         _check_measures(parents["data_quality"], parents["frames"])
-    if "comparison" in parents:
-        _check_game(parents["comparison"], parents["frames"])
+    for kind in SAME_GAME & parents.keys():
+        _check_game(kind, parents[kind], parents["frames"])
     if "agent" in evaluation.manifest.parents and "agent" not in parents:
         hint = evaluation.manifest.parents["agent"].path
         raise LapaError(f"--agent: missing, but {config.evaluation} measured an agent; give it too (it was {hint}).")
@@ -107,13 +114,11 @@ def _check_measures(data_quality: Artefact, frames: Artefact) -> None:
         )
 
 
-def _check_game(comparison: Artefact, frames: Artefact) -> None:
-    """Raise `LapaError` for a comparison of another game."""
-    games = [str(artefact.manifest.figures.get("game")) for artefact in (comparison, frames)]
+def _check_game(kind: Kind, beside: Artefact, frames: Artefact) -> None:
+    """Raise `LapaError` for a comparison or a sweep of another game."""
+    games = [str(artefact.manifest.figures.get("game")) for artefact in (beside, frames)]
     if games[0] != games[1]:
-        raise LapaError(
-            f"--comparison {comparison.path}: is of {games[0]}, but the frames are of {games[1]}; leave it out."
-        )
+        raise LapaError(f"--{kind} {beside.path}: is of {games[0]}, but the frames are of {games[1]}; leave it out.")
 
 
 def _read_evaluation(folder: Path) -> tuple[Evaluation, Exhibits]:

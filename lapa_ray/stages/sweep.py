@@ -28,12 +28,12 @@ from lapa_ray.actors.cluster import num_gpus, ray_session
 from lapa_ray.core.artefact import MANIFEST, METRICS, Artefact, Draft, open_artefact
 from lapa_ray.core.config import NOT_IDENTITY, Config, RayConfig, StageConfig
 from lapa_ray.core.errors import LapaError, StoppedError
-from lapa_ray.core.files import replacing, write_json, write_text
+from lapa_ray.core.files import replacing, write_text
 from lapa_ray.core.metric_log import read_metrics, resolve_wandb_mode
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.evaluation.sweep_page import render_sweep
-from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepTrial, best_of, none_is_best, settings_of
+from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepResults, SweepTrial, none_is_best
 from lapa_ray.stages.fit import Figures
 from lapa_ray.stages.held_out_sprites import RECALL
 from lapa_ray.stages.train_vqvae import (
@@ -47,7 +47,7 @@ from lapa_ray.stages.train_vqvae import (
 )
 from lapa_ray.stages.trials import ENDED_EARLY, TrialResources, TrialRun, run_trials
 
-HTML, TABLE, FIGURES, BEST_CONFIG, TRIALS = "sweep.html", "trials.parquet", "figures.json", "best.yaml", "trials"
+HTML, TABLE, BEST_CONFIG, TRIALS = "sweep.html", "trials.parquet", "best.yaml", "trials"
 LARGEST_SEED = 2**31 - 1
 VARIANT = "variant"
 """What a setting calls the name of its variant."""
@@ -110,8 +110,7 @@ CONFIG = SweepConfig
 
 def run(config: SweepConfig) -> Artefact:
     """Train, compare and write the sweep artefact; each trial is a vqvae artefact inside it."""
-    constraints = [Constraint.parse(text) for text in config.constraints]
-    _check_figures(config, constraints)
+    _check_figures(config, [Constraint.parse(text) for text in config.constraints])
     planned = plan(config)
     dataset = check_data(next(iter(planned.values()))[1])[0]
     for _, trial in planned.values():
@@ -123,14 +122,13 @@ def run(config: SweepConfig) -> Artefact:
     if all(trial.state == "failed" for trial in trials):
         draft.pause()
         raise _none_left(trials)
-    settings = settings_of(trials, constraints)
-    best = best_of(settings, config.objective, config.mode)
-    _write(config, draft, trials, settings, best)
+    results = SweepResults.of(trials, config.objective, config.mode, config.constraints)
+    _write(config, draft, results)
     if failures and not config.accept_failed:
         draft.pause()
         raise _failed(failures, draft.path)
-    artefact = draft.finish(_manifest_figures(trials, settings, best, config))
-    _print(config, settings, best, draft.path)
+    artefact = draft.finish({"game": dataset.info.game} | _manifest_figures(results))
+    _print(results, draft.path)
     return artefact
 
 
@@ -341,25 +339,15 @@ def _known_failures(folder: Path) -> dict[str, str]:
     return {row["trial"]: row["failure"] for row in rows if row["failure"]}
 
 
-def _write(
-    config: SweepConfig,
-    draft: Draft,
-    trials: Sequence[SweepTrial],
-    settings: Sequence[Setting],
-    best: Setting | None,
-) -> None:
-    _write_table(draft.path / TABLE, trials, list(trials[0].setting))
+def _write(config: SweepConfig, draft: Draft, results: SweepResults) -> None:
+    _write_table(draft.path / TABLE, results.trials)
     best_path = draft.path / BEST_CONFIG
     best_path.unlink(missing_ok=True)
-    if best is not None:
-        write_text(best_path, best_yaml(config, best))
-    figures = {"settings": [_told(setting) for setting in settings], "best": None if best is None else _told(best)}
-    write_json(draft.path / FIGURES, figures)
+    if results.best is not None:
+        write_text(best_path, best_yaml(config, results.best))
+    results.save(draft.path)
     made = f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"
-    page = render_sweep(
-        trials, settings, best, config.objective, config.mode, config.constraints, draft.run.config, made
-    )
-    write_text(draft.path / HTML, page)
+    write_text(draft.path / HTML, render_sweep(results, draft.run.config, made))
 
 
 def best_yaml(config: SweepConfig, best: Setting) -> str:
@@ -384,23 +372,15 @@ def _difference(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
     return found
 
 
-def _told(setting: Setting) -> dict[str, Any]:
-    return {
-        "setting": dict(setting.values),
-        "means": dict(setting.means),
-        "deviations": dict(setting.deviations),
-        "num_whole": setting.num_whole,
-        "num_trials": setting.num_trials,
-        "meets_constraints": setting.meets_constraints,
-    }
-
-
-def _write_table(path: Path, trials: Sequence[SweepTrial], options: Sequence[str]) -> None:
+def _write_table(path: Path, trials: Sequence[SweepTrial]) -> None:
     """One row a training: name, each swept option (as JSON-like text), seed, state, failure, each figure."""
     names = sorted({name for trial in trials for name in trial.figures})
     columns: dict[str, pa.Array] = {
         "trial": pa.array([trial.name for trial in trials], pa.string()),
-        **{option: pa.array([str(trial.setting[option]) for trial in trials], pa.string()) for option in options},
+        **{
+            option: pa.array([str(trial.setting[option]) for trial in trials], pa.string())
+            for option in trials[0].setting
+        },
         "seed": pa.array([trial.seed for trial in trials], pa.int64()),
         "state": pa.array([trial.state for trial in trials], pa.string()),
         "failure": pa.array([trial.failure for trial in trials], pa.string()),
@@ -410,29 +390,29 @@ def _write_table(path: Path, trials: Sequence[SweepTrial], options: Sequence[str
         pq.write_table(pa.table(columns), temporary)
 
 
-def _manifest_figures(
-    trials: Sequence[SweepTrial], settings: Sequence[Setting], best: Setting | None, config: SweepConfig
-) -> dict[str, float | int | str | None]:
-    states = [trial.state for trial in trials]
+def _manifest_figures(results: SweepResults) -> dict[str, float | int | str | None]:
+    states, best = [trial.state for trial in results.trials], results.best
     return {
-        "num_settings": len(settings),
-        "num_trials": len(trials),
+        "num_settings": len(results.settings),
+        "num_trials": len(results.trials),
         "num_ended_early": states.count("ended early"),
         "num_failed": states.count("failed"),
         "best": None if best is None else slug(best.values),
-        f"best_{config.objective}": None if best is None else best.means[config.objective],
+        f"best_{results.objective}": None if best is None else best.means[results.objective],
     }
 
 
-def _print(config: SweepConfig, settings: Sequence[Setting], best: Setting | None, folder: Path) -> None:
-    shown = [config.objective, *(Constraint.parse(text).figure for text in config.constraints)]
+def _print(results: SweepResults, folder: Path) -> None:
+    shown = [results.objective, *(Constraint.parse(text).figure for text in results.constraints)]
     table = Table("setting", *shown, "trainings")
-    for setting in settings:
+    for setting in results.settings:
         cells = [f"{setting.means[name]:.4g}" if name in setting.means else "–" for name in shown]
         table.add_row(slug(setting.values), *cells, f"{setting.num_whole} of {setting.num_trials} whole")
     Console().print(table)
-    if best is None:
-        print(none_is_best(len(settings), config.objective, config.constraints))
+    if results.best is None:
+        print(none_is_best(len(results.settings), results.objective, results.constraints))
     else:
-        print(f"Best: {slug(best.values)}; train with it:\nlapa-ray train-vqvae --config {folder / BEST_CONFIG}")
+        print(
+            f"Best: {slug(results.best.values)}; train with it:\nlapa-ray train-vqvae --config {folder / BEST_CONFIG}"
+        )
     print(f"All of it: {(folder / HTML).resolve()}", flush=True)

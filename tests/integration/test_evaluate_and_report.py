@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lapa_ray.core.artefact import open_artefact
+from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.command_line import parse_config
+from lapa_ray.core.config import StageConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import split_episodes, split_parts
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation, format_value
+from lapa_ray.evaluation.sweep_results import SweepResults, SweepTrial
 from lapa_ray.stages import evaluate, measure_data, report, train_vqvae, train_world_model
 from tests.support.comparisons import made_comparison
 from tests.support.small_chain import BRIEF, TINY_VQVAE, write_codes, write_frames
@@ -192,6 +194,30 @@ def test_the_report_shows_what_was_measured_of_its_frames(small_chain: Path, tmp
     assert "random, frames" in html
     assert "random, other" in html
     assert '<section id="data"' not in (small_chain / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def made_sweep(out: Path, game: str) -> Artefact:
+    """A sweep artefact of two made-up trainings, as far as the report reads it."""
+    draft = Draft.begin(StageConfig(out=out), "sweep")
+    figures = {"perplexity": 50.0, "changed_psnr_db": 15.0}
+    trials = [SweepTrial(str(size), {"model.code_dim": size}, 0, "whole", figures) for size in (64, 32)]
+    SweepResults.of(trials, "perplexity", "max").save(out)
+    return draft.finish({"game": game})
+
+
+def test_the_report_shows_a_sweep_on_its_game_and_refuses_another(small_chain: Path, tmp_path: Path) -> None:
+    swept = made_sweep(tmp_path / "swept", "MsPacman")
+    reads = [*paths(small_chain), f"--evaluation={small_chain / 'evaluation'}"]
+    made = make(report, tmp_path / "report", [*reads, f"--sweep={swept.path}"])
+    assert made.manifest.parents["sweep"].identity == swept.identity
+    html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
+    section = html.partition('<section id="sweep"')[2].partition("</section>")[0]
+    assert "Of 2 settings, model.code_dim 64 has the highest mean perplexity: 50." in section
+    assert section.count("<svg") == 2
+    made_sweep(tmp_path / "other", "Breakout")
+    with pytest.raises(LapaError, match=r"--sweep .*other: is of Breakout, but the frames are of MsPacman"):
+        make(report, tmp_path / "refused", [*reads, f"--sweep={tmp_path / 'other'}"])
+    assert not (tmp_path / "refused").exists()
 
 
 def test_the_report_shows_a_comparison_of_replays_on_its_game_and_refuses_another(

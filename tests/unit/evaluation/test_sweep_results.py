@@ -4,7 +4,7 @@ import pytest
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.evaluation.sweep_page import render_sweep
-from lapa_ray.evaluation.sweep_results import Constraint, SweepTrial, best_of, settings_of
+from lapa_ray.evaluation.sweep_results import RESULTS, Constraint, SweepResults, SweepTrial, settings_of
 
 
 def trial(size: int, seed: int, perplexity: float, psnr: float = 20.0, state="whole") -> SweepTrial:
@@ -39,8 +39,7 @@ def test_means_and_deviations_are_over_seeds():
     ],
 )
 def test_the_best_is_whole_and_meets_the_constraints(constraints, mode, expected):
-    settings = settings_of(TRIALS, [Constraint.parse(text) for text in constraints])
-    best = best_of(settings, "perplexity", mode)
+    best = SweepResults.of(TRIALS, "perplexity", mode, constraints).best
     assert (best and best.values["model.code_dim"]) == expected
 
 
@@ -52,18 +51,16 @@ def test_what_is_no_constraint_is_refused(text):
 
 def test_the_page_shows_every_training_and_the_choice():
     constraints = ("changed_psnr_db >= 15", "perplexity < 150")
-    settings = settings_of(TRIALS, [Constraint.parse(text) for text in constraints])
-    best = best_of(settings, "perplexity", "max")
-    html = render_sweep(TRIALS, settings, best, "perplexity", "max", constraints, {}, "today")
+    html = render_sweep(SweepResults.of(TRIALS, "perplexity", "max", constraints), {}, "today")
     assert all(f"<code>{each.name}</code>" in html for each in TRIALS)
     chosen = "Of 5 settings of those with changed_psnr_db &gt;= 15 and perplexity &lt; 150, model.code_dim 32 has the"
     assert chosen in html
     assert html.count("<b>best</b>") == 1
     assert html.count("misses a constraint") == 3
     assert html.count("<svg") == 2
-    none = render_sweep(TRIALS, settings, None, "perplexity", "max", constraints, {}, "today")
-    assert "None of 5 settings has a whole training and meets changed_psnr_db &gt;= 15 and perplexity &lt; 150." in none
-    none = render_sweep(TRIALS, settings, None, "samples_per_s", "max", [], {}, "today")
+    none = render_sweep(SweepResults.of(TRIALS, "perplexity", "max", ["ssim > 1"]), {}, "today")
+    assert "None of 5 settings has a whole training and meets ssim &gt; 1." in none
+    none = render_sweep(SweepResults.of(TRIALS, "samples_per_s", "max"), {}, "today")
     assert "None of 5 settings has a whole training that tells samples_per_s." in none
 
 
@@ -75,11 +72,27 @@ def test_the_page_sets_tokens_beside_actions():
         )
 
     trials = [measured(64, 0, 17, 2.5, 6), measured(32, 0, 14, 5.5, 3), measured(16, 0, 12, 4, 0.25)]
-    settings = settings_of(trials, [])
-    html = render_sweep(trials, settings, settings[0], "perplexity", "max", (), {}, "today")
+    html = render_sweep(SweepResults.of(trials, "perplexity", "max"), {}, "today")
     assert (
         "Of these, model.code_dim 64 rebuilds best what changes (17 dB); the codes of model.code_dim 32 decide most of "
         "it (ΔPSNR₁ 5.5 dB); those of model.code_dim 16 meddle least with what stands still (ΔPSNR₁ 0.25 dB)."
     ) in html
     assert html.count("<svg") == 4
-    assert 'id="uses"' not in render_sweep(TRIALS, settings_of(TRIALS, []), None, "perplexity", "max", (), {}, "today")
+    assert 'id="uses"' not in render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today")
+
+
+def test_results_are_the_same_once_saved_and_loaded(tmp_path):
+    results = SweepResults.of(TRIALS, "perplexity", "max", ("changed_psnr_db >= 15", "perplexity < 150"))
+    results.save(tmp_path)
+    loaded = SweepResults.load(tmp_path)
+    assert loaded == results
+    assert loaded.best.values == {"model.code_dim": 32}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"trials": []}', '{"settings": [], "best": null}', '{"trials": [{"nome": "x"}]}']
+)
+def test_damaged_results_and_those_of_before_are_named(tmp_path, text):
+    (tmp_path / RESULTS).write_text(text)
+    with pytest.raises(LapaError, match=f"{RESULTS}: damaged, or of an older version .*; sweep again"):
+        SweepResults.load(tmp_path)

@@ -1,0 +1,61 @@
+"""`train-vqvae` with colours as classes: which, how common, and that what was learnt is there after loading."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lapa_ray.models.quantizer import QuantizerConfig
+from lapa_ray.models.reconstruction_loss import LossConfig
+from lapa_ray.models.vqvae import VqvaeConfig, load_vqvae
+from lapa_ray.stages.fit import FitResources, TrainingConfig
+from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, commonest_indices, run
+from tests.support.drawn_play import PALETTE, drawn, ram_of
+from tests.support.recordings import write_play
+
+NUM_EPISODES = 4
+
+
+@pytest.fixture(scope="module")
+def play(tmp_path_factory):
+    episodes = [(ram_of(), drawn(ram_of())) for _ in range(NUM_EPISODES)]
+    episodes[-1][1][:, :40] = 7  # a colour that the last episode alone has
+    return write_play(tmp_path_factory.mktemp("palette") / "frames", episodes, palette=PALETTE)
+
+
+def test_the_commonest_colours_and_their_shares_of_all_pixels(play):
+    counts = sum(np.bincount(play.composites(episode).ravel(), minlength=256) for episode in range(NUM_EPISODES))
+    indices, shares = commonest_indices(play, range(NUM_EPISODES), "max4", 256)
+    assert {*indices.tolist()} == {*np.flatnonzero(counts).tolist()}
+    np.testing.assert_allclose(shares, counts[indices] / counts.sum(), rtol=1e-6)
+    assert (np.diff(shares) <= 0).all()
+    few, of_few = commonest_indices(play, range(NUM_EPISODES), "max4", 3)
+    assert few.tolist() == indices[:3].tolist()
+    assert of_few.sum() == pytest.approx(1)
+
+
+def test_a_training_with_classes_from_frames_to_artefact(play, tmp_path):
+    quantizer = QuantizerConfig(codebook_size=8)
+    model = VqvaeConfig(
+        width=2, code_dim=4, quantizer=quantizer, output="palette", picture="mean", logit_adjustment=0.25,
+        background=True, conditioning="concat",
+    )  # fmt: skip
+    artefact = run(
+        TrainVqvaeConfig(
+            frames=play.artefact.path,
+            out=tmp_path / "vqvae",
+            model=model,
+            loss=LossConfig(kind="cross_entropy", changed_pixel_weight=10, rare_colour_power=0.5),
+            training=TrainingConfig(max_updates=3, batch_size=4),
+            resources=FitResources(num_workers=0, device="cpu"),
+        )
+    )
+    figures, loaded = artefact.manifest.figures, load_vqvae(artefact)
+    assert 0 <= figures["val_player_recall_2px"] <= 1
+    assert figures["val_copy_last_inky_recall_2px"] == 1
+    indices, shares = commonest_indices(play, range(NUM_EPISODES - 1), "max4", 16)
+    torch.testing.assert_close(loaded.shares[: len(shares)], torch.from_numpy(shares))
+    assert not loaded.shares[len(shares) :].any()
+    colours = (loaded.colours[: len(indices)] + 1) * 127.5
+    np.testing.assert_allclose(colours.numpy(), PALETTE[indices], atol=1e-3)
