@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
-from lapa_ray.evaluation.sweep_results import Setting, SweepResults, SweepTrial, none_is_best
+from lapa_ray.evaluation.sweep_results import Setting, SweepResults, SweepTrial, none_is_best, ranked
 from lapa_ray.evaluation.templates import page_template
 
 SHOWN = (
@@ -23,8 +23,8 @@ LABELS = {
     "changed_psnr_db": "PSNR on changed pixels, dB",
     "psnr_db": "PSNR, dB",
     "ssim": "SSIM",
-    "player_recall_2px": "player found within 2 px",
-    "ball_recall_2px": "ball found within 2 px",
+    "player_recall_2px": "player found within 2 px, %",
+    "ball_recall_2px": "ball found within 2 px, %",
     "loss": "loss",
     "samples_per_s": "samples/s",
     "delta_changed_psnr_db": "ΔPSNR₁ on changed pixels, dB",
@@ -88,7 +88,16 @@ def _cell(setting: Setting, name: str) -> str:
     if name not in setting.means:
         return "–"
     deviation = setting.deviations[name]
-    return f"{setting.means[name]:.4g}" + ("" if deviation is None else f" ± {deviation:.2g}")
+    return _text(name, setting.means[name]) + ("" if deviation is None else f" ± {_shown(name, deviation):.2g}")
+
+
+def _text(name: str, figure: float) -> str:
+    return f"{_shown(name, figure):.4g}"
+
+
+def _shown(name: str, figure: float) -> float:
+    """Shares are kept in [0, 1] and shown in %."""
+    return 100 * figure if LABELS.get(name, "").endswith(", %") else figure
 
 
 def _sentence(results: SweepResults) -> str:
@@ -99,15 +108,21 @@ def _sentence(results: SweepResults) -> str:
         return none_is_best(len(settings), objective, results.constraints)
     return (
         f"Of {len(settings)} settings{subject}, {name_of(best)} has the {most} mean "
-        f"{LABELS.get(objective, objective)}: {best.means[objective]:.4g}."
+        f"{LABELS.get(objective, objective)}: {_cell(best, objective)}{_next(results)}."
     )
+
+
+def _next(results: SweepResults) -> str:
+    """The second best, beside whose spread over seeds the best is to be read."""
+    second = ranked(results.settings, results.objective, results.mode)[1:2]
+    return "".join(f"; next is {name_of(each)}: {_cell(each, results.objective)}" for each in second)
 
 
 def _baselines(trials: Sequence[SweepTrial], columns: Sequence[str]) -> str:
     """Copy-last on the same pairs, which every training tells alike."""
     figures = next((trial.figures for trial in trials if trial.figures), {})
     told = [
-        f"{LABELS[name]} {figures[BASELINES[name]]:.4g}"
+        f"{LABELS[name]}: {_text(name, figures[BASELINES[name]])}"
         for name in columns
         if name in BASELINES and BASELINES[name] in figures
     ]
@@ -120,13 +135,18 @@ def _uses(trials: Sequence[SweepTrial], settings: Sequence[Setting]) -> list[tup
     return [(title, svg) for title, svg in drawn if svg is not None]
 
 
+def _nearest_zero(settings: Sequence[Setting], key: Callable[[Setting], float]) -> Setting:
+    """Random codes may also do what stands still some good."""
+    return min(settings, key=lambda setting: abs(key(setting)))
+
+
 def _uses_sentence(settings: Sequence[Setting]) -> str:
     """Which settings have the most of each, among those that have a whole training."""
     parts = []
     for name, most, text in (
         ("changed_psnr_db", max, "{} rebuilds best what changes ({:.4g} dB)"),
         ("delta_changed_psnr_db", max, "the codes of {} decide most of it (ΔPSNR₁ {:.3g} dB)"),
-        ("delta_still_psnr_db", min, "those of {} meddle least with what stands still (ΔPSNR₁ {:.3g} dB)"),
+        ("delta_still_psnr_db", _nearest_zero, "those of {} meddle least with what stands still (ΔPSNR₁ {:.3g} dB)"),
     ):
         told = [setting for setting in settings if setting.num_whole and name in setting.means]
         if told:

@@ -96,10 +96,14 @@ def _setting(trials: Sequence[SweepTrial], constraints: Sequence[Constraint]) ->
 
 def best_of(settings: Sequence[Setting], objective: str, mode: Mode) -> Setting | None:
     """The best of those that have a whole training and meet the constraints; None if there is none."""
+    return next(iter(ranked(settings, objective, mode)), None)
+
+
+def ranked(settings: Sequence[Setting], objective: str, mode: Mode) -> list[Setting]:
+    """Those that have a whole training, meet the constraints and tell the objective, the best first."""
     fit = [setting for setting in settings if setting.num_whole and setting.meets_constraints]
-    sign = 1 if mode == "max" else -1
     told = [setting for setting in fit if objective in setting.means]
-    return max(told, key=lambda setting: sign * setting.means[objective], default=None)
+    return sorted(told, key=lambda setting: setting.means[objective], reverse=mode == "max")
 
 
 @dataclass(frozen=True)

@@ -212,7 +212,10 @@ def test_the_report_shows_a_sweep_on_its_game_and_refuses_another(small_chain: P
     assert made.manifest.parents["sweep"].identity == swept.identity
     html = (tmp_path / "report" / "report.html").read_text(encoding="utf-8")
     section = html.partition('<section id="sweep"')[2].partition("</section>")[0]
-    assert "Of 2 settings, model.code_dim 64 has the highest mean perplexity: 50." in section
+    assert (
+        "Of 2 settings, model.code_dim 64 has the highest mean perplexity: 50; next is model.code_dim 32: 50."
+        in section
+    )
     assert section.count("<svg") == 2
     made_sweep(tmp_path / "other", "Breakout")
     with pytest.raises(LapaError, match=r"--sweep .*other: is of Breakout, but the frames are of MsPacman"):

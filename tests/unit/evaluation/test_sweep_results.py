@@ -56,6 +56,7 @@ def test_the_page_shows_every_training_and_the_choice():
     chosen = "Of 5 settings of those with changed_psnr_db &gt;= 15 and perplexity &lt; 150, model.code_dim 32 has the"
     assert chosen in html
     assert html.count("<b>best</b>") == 1
+    assert "highest mean perplexity: 65 ± 7.1; next is model.code_dim 512: 40 ± 14." in html
     assert html.count("misses a constraint") == 3
     assert html.count("<svg") == 2
     none = render_sweep(SweepResults.of(TRIALS, "perplexity", "max", ["ssim > 1"]), {}, "today")
@@ -71,14 +72,27 @@ def test_the_page_sets_tokens_beside_actions():
             f"{size}_{seed}", {"model.code_dim": size}, seed, "whole", figures | {"delta_still_psnr_db": still}
         )
 
-    trials = [measured(64, 0, 17, 2.5, 6), measured(32, 0, 14, 5.5, 3), measured(16, 0, 12, 4, 0.25)]
+    trials = [
+        measured(64, 0, 17, 2.5, 6),
+        measured(32, 0, 14, 5.5, 3),
+        measured(16, 0, 12, 4, -0.25),
+        measured(8, 0, 11, 4, -2),
+    ]
     html = render_sweep(SweepResults.of(trials, "perplexity", "max"), {}, "today")
     assert (
         "Of these, model.code_dim 64 rebuilds best what changes (17 dB); the codes of model.code_dim 32 decide most of "
-        "it (ΔPSNR₁ 5.5 dB); those of model.code_dim 16 meddle least with what stands still (ΔPSNR₁ 0.25 dB)."
+        "it (ΔPSNR₁ 5.5 dB); those of model.code_dim 16 meddle least with what stands still (ΔPSNR₁ -0.25 dB)."
     ) in html
     assert html.count("<svg") == 4
     assert 'id="uses"' not in render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today")
+
+
+def test_shares_are_shown_in_percent_beside_copy_last():
+    figures = {"perplexity": 9.0, "player_recall_2px": 0.25, "copy_last_player_recall_2px": 0.125}
+    html = render_sweep(SweepResults.of([SweepTrial("one", {}, 0, "whole", figures)], "perplexity", "max"), {}, "today")
+    assert '<th scope="col">player found within 2 px, %</th>' in html
+    assert '<td class="num">25</td>' in html
+    assert "Copy-last on the same pairs: player found within 2 px, %: 12.5." in html
 
 
 def test_results_are_the_same_once_saved_and_loaded(tmp_path):
