@@ -23,16 +23,13 @@ LABELS = {
     "changed_psnr_db": "PSNR on changed pixels, dB",
     "psnr_db": "PSNR, dB",
     "ssim": "SSIM",
-    "player_recall_2px": "player found within 2 px, %",
-    "ball_recall_2px": "ball found within 2 px, %",
     "loss": "loss",
     "samples_per_s": "samples/s",
     "delta_changed_psnr_db": "ΔPSNR₁ on changed pixels, dB",
     "delta_still_psnr_db": "ΔPSNR₁ on still pixels, dB",
 }
-BASELINES = {
-    name: f"copy_last_{name}" for name in ("changed_psnr_db", "psnr_db", "ssim", "player_recall_2px", "ball_recall_2px")
-}
+RECALL = "_recall_2px"
+"""How figures of sprites end: shares in [0, 1], which are shown in %."""
 USES = (
     ("Tokens against actions", ("changed_psnr_db", "delta_changed_psnr_db")),
     ("What moves against what stands still", ("delta_still_psnr_db", "delta_changed_psnr_db")),
@@ -57,16 +54,21 @@ def shown_sweep(results: SweepResults) -> dict[str, Any]:
         "trials": trials,
         "rows": [_row(setting, columns, is_best=setting is best) for setting in settings],
         "options": list(settings[0].values),
-        "columns": [LABELS.get(name, name) for name in columns],
+        "columns": [_label(name) for name in columns],
         "sentence": _sentence(results),
         "baselines": _baselines(trials, columns),
         "scatter": _scatter(trials, settings, ("changed_psnr_db", "perplexity")),
         "uses": _uses(trials, settings),
-        "use_columns": [LABELS[name] for name in USE_COLUMNS],
+        "use_columns": [_label(name) for name in USE_COLUMNS],
         "use_rows": [_row(setting, USE_COLUMNS, is_best=setting is best) for setting in settings],
         "uses_sentence": _uses_sentence(settings),
         "parallel": _parallel(settings, best, objective),
     }
+
+
+def _label(name: str) -> str:
+    sprite = name.removesuffix(RECALL)
+    return f"{sprite} found within 2 px, %" if sprite != name else LABELS.get(name, name)
 
 
 def name_of(setting: Setting) -> str:
@@ -97,7 +99,7 @@ def _text(name: str, figure: float) -> str:
 
 def _shown(name: str, figure: float) -> float:
     """Shares are kept in [0, 1] and shown in %."""
-    return 100 * figure if LABELS.get(name, "").endswith(", %") else figure
+    return 100 * figure if name.endswith(RECALL) else figure
 
 
 def _sentence(results: SweepResults) -> str:
@@ -108,7 +110,7 @@ def _sentence(results: SweepResults) -> str:
         return none_is_best(len(settings), objective, results.constraints)
     return (
         f"Of {len(settings)} settings{subject}, {name_of(best)} has the {most} mean "
-        f"{LABELS.get(objective, objective)}: {_cell(best, objective)}{_next(results)}."
+        f"{_label(objective)}: {_cell(best, objective)}{_next(results)}."
     )
 
 
@@ -122,9 +124,9 @@ def _baselines(trials: Sequence[SweepTrial], columns: Sequence[str]) -> str:
     """Copy-last on the same pairs, which every training tells alike."""
     figures = next((trial.figures for trial in trials if trial.figures), {})
     told = [
-        f"{LABELS[name]}: {_text(name, figures[BASELINES[name]])}"
+        f"{_label(name)}: {_text(name, figures[f'copy_last_{name}'])}"
         for name in columns
-        if name in BASELINES and BASELINES[name] in figures
+        if f"copy_last_{name}" in figures
     ]
     return ", ".join(told)
 
@@ -173,9 +175,9 @@ def _scatter(trials: Sequence[SweepTrial], settings: Sequence[Setting], axes: tu
     return Markup(
         scatter_chart(
             groups,
-            title=f"{LABELS[axes[1]]} against {LABELS[axes[0]]}, by training",
-            x_label=LABELS[axes[0]],
-            y_label=LABELS[axes[1]],
+            title=f"{_label(axes[1])} against {_label(axes[0])}, by training",
+            x_label=_label(axes[0]),
+            y_label=_label(axes[1]),
         )
     )
 
@@ -190,9 +192,9 @@ def _parallel(settings: Sequence[Setting], best: Setting | None, objective: str)
         values = list(dict.fromkeys(str(setting.values[option]) for setting in told))
         axes.append((option.rpartition(".")[2], values))
         columns.append([values.index(str(setting.values[option])) for setting in told])
-    figures = np.array([setting.means[objective] for setting in told])
+    figures = np.array([_shown(objective, setting.means[objective]) for setting in told])
     marks = np.linspace(figures.min(), figures.max(), NUM_BINS)
-    axes.append((LABELS.get(objective, objective), [f"{mark:.3g}" for mark in marks]))
+    axes.append((_label(objective), [f"{mark:.3g}" for mark in marks]))
     columns.append([int(np.abs(marks - figure).argmin()) for figure in figures])
     strong = next((number for number, setting in enumerate(told) if setting is best), None)
     rows = [list(row) for row in zip(*columns, strict=True)]

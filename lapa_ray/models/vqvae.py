@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 
 from lapa_ray.core.artefact import Artefact
 from lapa_ray.core.config import Config
+from lapa_ray.core.errors import LapaError
 from lapa_ray.models.checkpoint import load_checkpoint, load_weights
 from lapa_ray.models.colour import Colour, PaletteRgb
 from lapa_ray.models.conditioning import ConditioningKind, build_conditioning
@@ -65,8 +66,9 @@ class VqvaeConfig(Config):
     """Only with output palette: a pixel's likeliest colour, which is crisp, or the mean of all by their probability,
     which is nearest where the model is in doubt."""
     logit_adjustment: float = Field(0.0, ge=0, le=1)
-    """Only with output palette: how much of each colour's share of all pixels counts in pictures, as a power. With
-    loss.rare_colour_power as much gives back what that took from common colours (Menon et al. 2021)."""
+    """Only with output palette: in pictures, so many times the logarithm of each colour's share of all pixels is added
+    to its logit (Menon et al. 2021). As much as loss.rare_colour_power takes back what that weighs, where no pixel
+    weighs more for having changed."""
     background: bool = False
     """The decoder adds a learnt picture, the same for all pairs, so that mazes and panels need not come by codes."""
     conditioning: ConditioningKind = "none"
@@ -180,7 +182,10 @@ class Vqvae(nn.Module):
         return self.quantizer.look_up(codes[None])[0]
 
     def expected_picture(self, output: VqvaeOutput) -> Tensor:
-        """The reconstruction; where colours are classes, their mean by probability, through which gradients go."""
+        """The reconstruction; where colours are classes, their mean by probability, through which gradients go.
+
+        Without logit adjustment, as it is trained.
+        """
         return self._mean_colour(output.shown) if self.config.output == "palette" else self.picture(output)
 
     def set_colours(self, colours: Tensor, shares: Tensor) -> None:
@@ -193,7 +198,7 @@ class Vqvae(nn.Module):
         self.shares.zero_()
         self.colours[: len(colours)], self.shares[: len(colours)] = colours, shares
         with torch.no_grad():
-            self.decoder.set_bias(self._log_shares)
+            self.decoder.set_bias(self.shares.clamp(min=LEAST_SHARE).log())
 
     def classes(self, frames: Tensor) -> Tensor:
         """The nearest class of each pixel, int64 [B, 210, 160], of RGB [B, 3, 210, 160]."""
@@ -210,11 +215,6 @@ class Vqvae(nn.Module):
     def _used_colours(self) -> Tensor:
         """Which classes have a colour, bool [num_colours]: there may be fewer colours than classes."""
         return self.shares > 0
-
-    @property
-    def _log_shares(self) -> Tensor:
-        """Of each class, float [num_colours]."""
-        return self.shares.clamp(min=LEAST_SHARE).log()
 
     def _seen(self, frames: Tensor) -> Tensor:
         """Frames as the network sees them: size, channels, range."""
@@ -245,7 +245,8 @@ class Vqvae(nn.Module):
         """RGB in [−1, 1] of what the last layer gives."""
         if self.config.output == "palette":
             if self.config.logit_adjustment:
-                shown = shown + self.config.logit_adjustment * self._log_shares.view(-1, 1, 1)
+                log_shares = self.shares.clamp(min=LEAST_RARE_SHARE).log()  # as in the weights that it takes back
+                shown = shown + self.config.logit_adjustment * log_shares.view(-1, 1, 1)
             return self._mean_colour(shown) if self.config.picture == "mean" else self._likeliest_colour(shown)
         levels = torch.tanh(shown) if self.config.output == "tanh" else 2 * torch.sigmoid(shown) - 1
         return levels.expand(-1, 3, -1, -1)
@@ -267,8 +268,10 @@ def load_vqvae(artefact: Artefact) -> Vqvae:
 
 def read_vqvae(checkpoint: Path, config: VqvaeConfig) -> Vqvae:
     """The model in `checkpoint`, on the CPU, in eval mode. Raises `LapaError` if it is not of `config`."""
-    model = Vqvae(config)
-    load_weights(model, load_checkpoint(checkpoint)["model"], checkpoint)
+    model, weights = Vqvae(config), load_checkpoint(checkpoint)["model"]
+    if config.output == "palette" and "shares" not in weights:
+        raise LapaError(f"{checkpoint}: of a version that did not keep how common colours are; train it again.")
+    load_weights(model, weights, checkpoint)
     return model.eval()
 
 

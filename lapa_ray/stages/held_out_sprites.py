@@ -6,7 +6,7 @@ without RAM, nothing is told.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from lapa_ray.core.pictures import Composite, Screen
 from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.envs.entities import entities_of
+from lapa_ray.envs.looks import looks_of
 from lapa_ray.evaluation.entity_figures import COPY_LAST, EntityMeter
 from lapa_ray.evaluation.pixels import to_8bit
 from lapa_ray.evaluation.rollouts import spread
@@ -39,8 +41,17 @@ class HeldOutSprites:
         self._colours = dataset.info.palette if palette.has_colours else np.empty((0, 3), np.uint8)
         self._steps = spread({episode: dataset.num_steps(episode) for episode in held_out}, NUM_PAIRS)
 
-    def figures(self, model: Vqvae) -> dict[str, float]:
-        """Share of each sprite's appearances that `model`, in eval mode, shows within 2 px; beside each copy-last's."""
+    @property
+    def num_pairs(self) -> int:
+        """Of all episodes."""
+        return sum(map(len, self._steps.values()))
+
+    def figures(self, model: Vqvae, tick: Callable[[int], None] = lambda _done: None) -> dict[str, float]:
+        """Share of each sprite's appearances that `model`, in eval mode, shows within 2 px of the true picture's place.
+
+        Beside each stands copy-last's. `tick` hears how many pairs were looked at.
+        """
+        done = 0
         meter = EntityMeter(self._dataset.info.game, self._colours)
         for episode, steps in self._steps.items():
             composites = self._dataset.composites(episode, self._composite)
@@ -48,6 +59,8 @@ class HeldOutSprites:
             for start in range(0, len(steps), BATCH):
                 chosen = steps[start : start + BATCH]
                 meter.update(chosen, self._made(model, composites, chosen))
+                done += len(chosen)
+                tick(done)
         told: dict[str, float] = {}
         for figure in meter.group(seed=0, data="").figures:
             if figure.name.endswith(RECALL) and not figure.name.endswith(f"_moved{RECALL}"):
@@ -60,6 +73,16 @@ class HeldOutSprites:
         frames = [self._palette(torch.from_numpy(composites[at]).to(device)) for at in (steps, steps + 1)]
         frame_t, frame_t1 = (frame.expand(-1, 3, -1, -1) for frame in frames)
         return to_8bit(model.picture(model(frame_t, frame_t1))).cpu()
+
+
+def recalls_of(dataset: FrameDataset) -> list[str]:
+    """Names of the figures that there are of pictures in colour; none where RAM, palette or the game's looks miss."""
+    looks, episode = looks_of(dataset.info.game), dataset.episode_ids[0]
+    ram = dataset.steps(episode).ram
+    if looks is None or ram is None or not len(dataset.info.palette):
+        return []
+    entities = entities_of(dataset.info.game).read(ram[:1])
+    return [f"{sprite.name}{RECALL}" for sprite in looks.sprites(entities)]
 
 
 def _number(value: float | None) -> float:

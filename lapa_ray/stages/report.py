@@ -39,7 +39,7 @@ TRAINED: tuple[Kind, ...] = ("agent", "vqvae", "world_model")
 NOT_SHOWN = {"out", "resume", *MAKERS}
 MEASURED_BESIDE: tuple[Kind, ...] = ("evaluation", "data_quality", "comparison", "sweep")
 """What the evaluation is not made of."""
-SAME_GAME: set[Kind] = {"comparison", "sweep"}
+SAME_GAME: tuple[Kind, ...] = ("comparison", "sweep")
 """Of these, what need not be of these frames, but of their game."""
 
 
@@ -96,8 +96,9 @@ def _open_parents(config: ReportConfig) -> dict[Kind, Artefact]:
             check_same_parent(evaluation, kind, artefact)
     if "data_quality" in parents:
         _check_measures(parents["data_quality"], parents["frames"])
-    for kind in SAME_GAME & parents.keys():
-        _check_game(kind, parents[kind], parents["frames"])
+    for kind in SAME_GAME:
+        if kind in parents:
+            _check_game(kind, parents[kind], parents["frames"])
     if "agent" in evaluation.manifest.parents and "agent" not in parents:
         hint = evaluation.manifest.parents["agent"].path
         raise LapaError(f"--agent: missing, but {config.evaluation} measured an agent; give it too (it was {hint}).")
@@ -116,7 +117,9 @@ def _check_measures(data_quality: Artefact, frames: Artefact) -> None:
 
 def _check_game(kind: Kind, beside: Artefact, frames: Artefact) -> None:
     """Raise `LapaError` for a comparison or a sweep of another game."""
-    games = [str(artefact.manifest.figures.get("game")) for artefact in (beside, frames)]
+    games = [artefact.manifest.figures.get("game") for artefact in (beside, frames)]
+    if games[0] is None:
+        raise LapaError(f"--{kind} {beside.path}: of an older version, which did not keep its game; make it again.")
     if games[0] != games[1]:
         raise LapaError(f"--{kind} {beside.path}: is of {games[0]}, but the frames are of {games[1]}; leave it out.")
 

@@ -32,10 +32,11 @@ from lapa_ray.core.files import replacing, write_text
 from lapa_ray.core.metric_log import read_metrics, resolve_wandb_mode
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
+from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.sweep_page import render_sweep
 from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepResults, SweepTrial, none_is_best
 from lapa_ray.stages.fit import Figures
-from lapa_ray.stages.held_out_sprites import RECALL
+from lapa_ray.stages.held_out_sprites import RECALL, recalls_of
 from lapa_ray.stages.train_vqvae import (
     VALIDATION_FIGURES,
     TrainVqvaeConfig,
@@ -51,6 +52,8 @@ HTML, TABLE, BEST_CONFIG, TRIALS = "sweep.html", "trials.parquet", "best.yaml", 
 LARGEST_SEED = 2**31 - 1
 VARIANT = "variant"
 """What a setting calls the name of its variant."""
+Planned = tuple[Mapping[str, Any], TrainVqvaeConfig]
+"""A trial's setting, and its config."""
 SPEED = "samples_per_s"
 """What an objective or a constraint may be of beside validation figures: the median of a training's rows of it."""
 
@@ -110,9 +113,10 @@ CONFIG = SweepConfig
 
 def run(config: SweepConfig) -> Artefact:
     """Train, compare and write the sweep artefact; each trial is a vqvae artefact inside it."""
-    _check_figures(config, [Constraint.parse(text) for text in config.constraints])
+    _check_figures(config)
     planned = plan(config)
     dataset = check_data(next(iter(planned.values()))[1])[0]
+    _check_recalls(config, planned, dataset)
     for _, trial in planned.values():
         agent_of(trial)
     draft = Draft.begin(config, "sweep", {"frames": dataset.artefact})
@@ -132,10 +136,9 @@ def run(config: SweepConfig) -> Artefact:
     return artefact
 
 
-def _check_figures(config: SweepConfig, constraints: Sequence[Constraint]) -> None:
+def _check_figures(config: SweepConfig) -> None:
     """Before days of training: a figure by a wrong name would be missed at their end."""
-    asked = [("objective", config.objective), *(("constraints", constraint.figure) for constraint in constraints)]
-    for option, figure in asked:
+    for option, figure in _asked(config):
         if figure == SPEED:
             _check_speed(config, option)
         elif figure not in VALIDATION_FIGURES and not figure.endswith(RECALL):
@@ -143,6 +146,22 @@ def _check_figures(config: SweepConfig, constraints: Sequence[Constraint]) -> No
             raise LapaError(
                 f"--{option} {figure}: no validation figure; there are {there}, and SPRITE{RECALL} where RAM tells it."
             )
+
+
+def _asked(config: SweepConfig) -> list[tuple[str, str]]:
+    """Option to figure, of the objective and of each constraint."""
+    constraints = [Constraint.parse(text) for text in config.constraints]
+    return [("objective", config.objective), *(("constraints", constraint.figure) for constraint in constraints)]
+
+
+def _check_recalls(config: SweepConfig, planned: Mapping[str, Planned], dataset: FrameDataset) -> None:
+    """Raise `LapaError` for the recall of a sprite that no validation tells."""
+    is_grey = any(trial.model.colour == "grey" for _, trial in planned.values())
+    there = [] if is_grey else recalls_of(dataset)
+    for option, figure in _asked(config):
+        if figure.endswith(RECALL) and figure not in there:
+            told = f"there are {', '.join(there)}" if there else "sprites are told by RAM, a palette and colours alone"
+            raise LapaError(f"--{option} {figure}: not of {dataset.name}; {told}.")
 
 
 def _check_speed(config: SweepConfig, option: str) -> None:
@@ -159,7 +178,7 @@ def _check_speed(config: SweepConfig, option: str) -> None:
         )
 
 
-def plan(config: SweepConfig) -> dict[str, tuple[Mapping[str, Any], TrainVqvaeConfig]]:
+def plan(config: SweepConfig) -> dict[str, Planned]:
     """Name of each trial to its setting and its config, seed by seed, so that what is there at any time is balanced.
 
     Raises `LapaError` for a setting that there cannot be.
@@ -172,7 +191,7 @@ def plan(config: SweepConfig) -> dict[str, tuple[Mapping[str, Any], TrainVqvaeCo
         raise LapaError(f"--space {VARIANT}: there is no such option of train-vqvae; name variants by --variants.")
     space = {**({VARIANT: list(config.variants)} if config.variants else {}), **config.space}
     settings = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
-    planned: dict[str, tuple[Mapping[str, Any], TrainVqvaeConfig]] = {}
+    planned: dict[str, Planned] = {}
     for seed in range(config.seed, config.seed + config.num_seeds):
         for number, setting in enumerate(settings):
             name = f"{number:02d}_{slug(setting)}_seed_{seed}"
@@ -199,7 +218,8 @@ def _trial_config(config: SweepConfig, name: str, setting: Mapping[str, Any], se
         first: Any = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         told = first["msg"].removeprefix("Value error, ")
-        raise LapaError(f"--space {dict(setting)}: {where + ': ' if where else ''}{told}") from error
+        option = "--space" if config.space else "--variants"
+        raise LapaError(f"{option} {dict(setting)}: {where + ': ' if where else ''}{told}") from error
 
 
 def _apply(config: SweepConfig, setting: Mapping[str, Any], fields: dict[str, Any]) -> None:
@@ -219,7 +239,7 @@ def _set(fields: dict[str, Any], path: str, value: Any, where: str) -> None:
         place = place.get(name) if isinstance(place, dict) else None
     if not isinstance(place, dict) or last not in place:
         raise LapaError(
-            f"{where}: there is no such option of train-vqvae, or another path of the space takes its place; "
+            f"{where}: there is no such option of train-vqvae, or another path or the variant gives all of its group; "
             "name one by its dotted path."
         )
     place[last] = copy.deepcopy(value)
@@ -227,7 +247,7 @@ def _set(fields: dict[str, Any], path: str, value: Any, where: str) -> None:
 
 def _train(
     config: SweepConfig,
-    planned: Mapping[str, tuple[Mapping[str, Any], TrainVqvaeConfig]],
+    planned: Mapping[str, Planned],
     draft: Draft,
     stop: StopRequest,
 ) -> dict[str, str]:

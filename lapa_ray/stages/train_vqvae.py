@@ -210,6 +210,7 @@ class VqvaeTask:
         codes = CodeStatistics(self._config.model.quantizer.codebook_size, self._config.model.num_tokens)
         control = OneStepControl(self._vqvae.decode)
         total, done, count = 0.0, 0, self._held_out.num_items
+        in_all = count + self._sprites.num_pairs
         for pair in self._held_out.batches(VALIDATION_BATCH):
             frame_t, frame_t1, changed = self._pictures(pair)
             output = self.model(frame_t, frame_t1)
@@ -223,11 +224,13 @@ class VqvaeTask:
             codes.update(output.codes.cpu().numpy())
             control.update(output.codes, frame_t, predicted, true, changed)
             done += len(frame_t)
-            tick(done / count)
+            tick(done / in_all)
         self._copy_last = copy_last or self._copy_last
         assert self._copy_last is not None
         values = _values(pixels, self._copy_last, codes)
-        return {"loss": total / count} | values | control.figures() | self._sprites.figures(self._vqvae)
+        sprites = self._sprites.figures(self._vqvae, lambda more: tick((count + more) / in_all))
+        tick(1.0)
+        return {"loss": total / count} | values | control.figures() | sprites
 
     def _parts(self, output: VqvaeOutput, frame_t: Tensor, frame_t1: Tensor, changed: Tensor) -> dict[str, Tensor]:
         """What adds up to the loss."""
@@ -255,7 +258,7 @@ def commonest_indices(
     if not len(dataset.info.palette):
         raise LapaError(f"{dataset.name}: RGB frames have no palette; take --model.output tanh and --loss.kind mse.")
     counts = np.zeros(256, dtype=np.int64)
-    for episode in episode_ids[:: max(1, len(episode_ids) // COLOUR_EPISODES)]:
+    for episode in episode_ids[:: -(-len(episode_ids) // COLOUR_EPISODES)]:
         counts += np.bincount(dataset.composites(episode, composite).ravel(), minlength=256)
     order = np.argsort(-counts, kind="stable")[:count]
     chosen = order[counts[order] > 0]

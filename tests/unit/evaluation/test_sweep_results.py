@@ -93,6 +93,10 @@ def test_shares_are_shown_in_percent_beside_copy_last():
     assert '<th scope="col">player found within 2 px, %</th>' in html
     assert '<td class="num">25</td>' in html
     assert "Copy-last on the same pairs: player found within 2 px, %: 12.5." in html
+    trials = [SweepTrial(str(one), {"x": one}, 0, "whole", {"sue_recall_2px": one}) for one in (0.25, 0.75)]
+    html = render_sweep(SweepResults.of(trials, "sue_recall_2px", "max"), {}, "today")
+    assert "x 0.75 has the highest mean sue found within 2 px, %: 75; next is x 0.25: 25." in html
+    assert ">37.5<" in html, "a mark of the axis"
 
 
 def test_results_are_the_same_once_saved_and_loaded(tmp_path):

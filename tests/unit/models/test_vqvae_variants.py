@@ -178,6 +178,14 @@ def test_a_picture_of_the_mean_colour_takes_back_what_rare_colours_weighed():
     torch.testing.assert_close(model.expected_picture(output), torch.zeros(1, 3, 210, 160))
 
 
+def test_the_last_layer_starts_at_the_shares_of_the_colours():
+    model = Vqvae(config_of(PALETTE))
+    model.set_colours(torch.tensor([[-1.0, -1, -1], [1, 1, 1]]), torch.tensor([0.75, 0.25]))
+    chances = model.decoder.convolutions[-1].bias.softmax(dim=0)
+    torch.testing.assert_close(chances[:2], torch.tensor([0.75, 0.25]), atol=1e-4, rtol=0)
+    assert chances[2:].max() < 1e-5
+
+
 def test_classes_are_the_nearest_colours():
     model = built({"output": "palette", "num_colours": 8})
     frames = pictures(model)[1]

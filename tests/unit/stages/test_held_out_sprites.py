@@ -10,7 +10,7 @@ import torch
 
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.stages import held_out_sprites
-from lapa_ray.stages.held_out_sprites import HeldOutSprites
+from lapa_ray.stages.held_out_sprites import HeldOutSprites, recalls_of
 from tests.support.drawn_play import NUM_STATES, PALETTE, drawn, ram_of
 from tests.support.recordings import write_play
 
@@ -55,8 +55,12 @@ def test_as_many_pairs_as_said_of_the_held_out_episodes_alone(dataset, monkeypat
     sprites(dataset).figures(model)
     assert model.num_pairs == 2 * (NUM_STATES - 1)
     monkeypatch.setattr(held_out_sprites, "NUM_PAIRS", 5)
-    sprites(dataset).figures(model)
+    heard = []
+    fewer = sprites(dataset)
+    fewer.figures(model, heard.append)
     assert model.num_pairs == 2 * (NUM_STATES - 1) + 5
+    assert (heard[-1], sorted(heard)) == (fewer.num_pairs, heard)
+    assert fewer.num_pairs == 5
 
 
 def test_nothing_is_told_of_grey_or_of_frames_without_ram(dataset, tmp_path):
@@ -64,3 +68,9 @@ def test_nothing_is_told_of_grey_or_of_frames_without_ram(dataset, tmp_path):
     play = ram_of(), drawn(ram_of())
     blind = write_play(tmp_path / "imported", [play], palette=PALETTE, unknown=("ram",))
     assert HeldOutSprites(blind, [0], "last", PaletteRgb(PALETTE)).figures(Shows(lambda frames: frames[1])) == {}
+    assert recalls_of(blind) == []
+
+
+def test_which_figures_there_are_is_known_before(dataset):
+    told = sprites(dataset).figures(Shows(lambda frames: frames[1]))
+    assert recalls_of(dataset) == [name for name in told if not name.startswith("copy_last_")]

@@ -74,7 +74,7 @@ def test_the_best_is_written_as_differences_from_the_defaults():
 def test_a_path_inside_another_of_the_space_is_refused_and_spoils_nothing():
     space = {"model.quantizer": [{"kind": "ema"}], "model.quantizer.codebook_size": [8]}
     given = config(space=space)
-    with pytest.raises(LapaError, match="or another path of the space takes its place"):
+    with pytest.raises(LapaError, match="or another path or the variant gives all of its group"):
         plan(given)
     assert given.space == space
 

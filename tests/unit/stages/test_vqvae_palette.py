@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.splits import named_parts
+from lapa_ray.models.checkpoint import save_checkpoint
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.reconstruction_loss import LossConfig
-from lapa_ray.models.vqvae import VqvaeConfig, load_vqvae
+from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, load_vqvae, read_vqvae
 from lapa_ray.stages.fit import FitResources, TrainingConfig
 from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, commonest_indices, run
 from tests.support.drawn_play import PALETTE, drawn, ram_of
@@ -53,10 +55,21 @@ def test_a_training_with_classes_from_frames_to_artefact(play, tmp_path):
         )
     )
     figures, loaded = artefact.manifest.figures, load_vqvae(artefact)
-    assert 0 <= figures["val_player_recall_2px"] <= 1
+    assert figures["val_player_recall_2px"] is not None, "looked for in 8 pairs"
     assert figures["val_copy_last_inky_recall_2px"] == 1
     indices, shares = commonest_indices(play, named_parts(play.episode_ids, "90/10", play.name)[0], "max4", 16)
     torch.testing.assert_close(loaded.shares[: len(shares)], torch.from_numpy(shares))
     assert not loaded.shares[len(shares) :].any()
     colours = (loaded.colours[: len(indices)] + 1) * 127.5
     np.testing.assert_allclose(colours.numpy(), PALETTE[indices], atol=1e-3)
+    assert loaded.decoder.background.any(), "learnt, and kept"
+
+
+def test_a_checkpoint_from_before_the_shares_is_named(tmp_path):
+    config = VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8), output="palette")
+    weights = {name: value for name, value in Vqvae(config).state_dict().items() if name != "shares"}
+    save_checkpoint(tmp_path / "best.pt", {"model": weights})
+    with pytest.raises(
+        LapaError, match=r"best\.pt: of a version that did not keep how common colours are"
+    ):
+        read_vqvae(tmp_path / "best.pt", config)
