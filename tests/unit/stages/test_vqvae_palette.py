@@ -69,7 +69,5 @@ def test_a_checkpoint_from_before_the_shares_is_named(tmp_path):
     config = VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8), output="palette")
     weights = {name: value for name, value in Vqvae(config).state_dict().items() if name != "shares"}
     save_checkpoint(tmp_path / "best.pt", {"model": weights})
-    with pytest.raises(
-        LapaError, match=r"best\.pt: of a version that did not keep how common colours are"
-    ):
+    with pytest.raises(LapaError, match=r"best\.pt: of a version that did not keep how common colours are"):
         read_vqvae(tmp_path / "best.pt", config)
