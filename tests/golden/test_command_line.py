@@ -87,6 +87,7 @@ NAMED_BY_ARTEFACT = {
     "dqn_source": "train-dqn",
     "dqn_strong": "train-dqn",
     "vqvae_100k": "train-vqvae",
+    "train_vqvae_palette": "train-vqvae",
     **dict.fromkeys(
         ("sweep_latent_size", "sweep_quantizer", "sweep_conditioning", "sweep_batch_size", "sweep_variants"), "sweep"
     ),
