@@ -82,7 +82,8 @@ def recalls_of(dataset: FrameDataset) -> list[str]:
     if looks is None or ram is None or not len(dataset.info.palette):
         return []
     entities = entities_of(dataset.info.game).read(ram[:1])
-    return [f"{sprite.name}{RECALL}" for sprite in looks.sprites(entities)]
+    names = dict.fromkeys(sprite.name for sprite in looks.sprites(entities))  # frightened ghosts share one
+    return [f"{name}{RECALL}" for name in names]
 
 
 def _number(value: float | None) -> float:
