@@ -8,6 +8,9 @@ import yaml
 from lapa_ray.core.errors import LapaError
 from lapa_ray.evaluation.sweep_results import Setting
 from lapa_ray.stages.sweep import SweepConfig, best_yaml, plan, run, speed_of
+from tests.support.drawn_play import PALETTE as NTSC
+from tests.support.drawn_play import drawn, ram_of
+from tests.support.recordings import write_play
 
 SPACE = {"model.code_dim": [8, 16], "model.quantizer": [{"kind": "simvq"}, {"kind": "ema", "cosine": True}]}
 
@@ -103,6 +106,30 @@ def test_a_figure_by_a_wrong_name_is_refused_before_anything_is_trained(fields):
 def test_a_speed_that_would_not_be_told_is_refused_before_anything_is_trained(fields, told):
     with pytest.raises(LapaError, match=told):
         run(config(**fields))
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"objective": "plyer_recall_2px"},
+            "--objective plyer_recall_2px: not of .*frames; there are player_",
+        ),
+        (
+            {"constraints": ["ball_recall_2px > 0.5"]},
+            "--constraints ball_recall_2px: not of .*frames; there are player_",
+        ),
+        (
+            {"objective": "player_recall_2px", "train": {"model": {"colour": "grey"}}},
+            "not of .*frames; sprites are told by RAM, a palette and colours alone",
+        ),
+    ],
+)
+def test_the_recall_of_a_sprite_that_no_validation_tells_is_refused(fields, told, tmp_path):
+    play = write_play(tmp_path / "frames", [(ram_of(), drawn(ram_of()))] * 4, palette=NTSC)
+    with pytest.raises(LapaError, match=told):
+        run(config(frames=play.artefact.path, out=tmp_path / "sweep", **fields))
+    assert not (tmp_path / "sweep").exists()
 
 
 def test_speed_is_the_median_of_the_rows_but_the_first():
