@@ -192,11 +192,14 @@ class Vqvae(nn.Module):
         """The classes of output palette: RGB float [n, 3] in [−1, 1], n ≤ num_colours, and how much of the training
         pixels each has, float [n] that add up to 1.
 
-        The last layer starts at these shares, so that training need not find them out.
+        Equal colours, as several of a palette are in grey, make one class. The last layer starts at these shares, so
+        that training need not find them out.
         """
         self.colours.zero_()
         self.shares.zero_()
-        self.colours[: len(colours)], self.shares[: len(colours)] = colours, shares
+        different, which = colours.unique(dim=0, return_inverse=True)
+        self.colours[: len(different)] = different
+        self.shares.index_add_(0, which, shares.to(self.shares))
         with torch.no_grad():
             self.decoder.set_bias(self.shares.clamp(min=LEAST_SHARE).log())
 

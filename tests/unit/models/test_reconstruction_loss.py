@@ -45,7 +45,7 @@ def test_the_worst_pixel_of_each_picture():
 
 
 def test_pixels_of_rare_colours_weigh_more():
-    colours, shares = torch.tensor([[-1.0, -1, -1], [1, 1, 1], [1, -1, 1]]), torch.tensor([0.75, 0.21, 0.04])
+    colours, shares = torch.tensor([[-1.0, -1, -1], [1, -1, 1], [1, 1, 1]]), torch.tensor([0.75, 0.04, 0.21])
     model = Vqvae(VqvaeConfig(width=1, code_dim=1, output="palette", num_colours=4))
     model.set_colours(colours, shares)
     generator = torch.Generator().manual_seed(0)

@@ -186,6 +186,13 @@ def test_the_last_layer_starts_at_the_shares_of_the_colours():
     assert chances[2:].max() < 1e-5
 
 
+def test_equal_colours_make_one_class():
+    model = Vqvae(config_of(PALETTE))
+    model.set_colours(torch.tensor([[1.0, 1, 1], [-1, -1, -1], [1, 1, 1]]), torch.tensor([0.5, 0.375, 0.125]))
+    assert model.shares.tolist() == [0.375, 0.625, *[0.0] * 6]
+    assert model.colours[:2].tolist() == [[-1, -1, -1], [1, 1, 1]]
+
+
 def test_classes_are_the_nearest_colours():
     model = built({"output": "palette", "num_colours": 8})
     frames = pictures(model)[1]
