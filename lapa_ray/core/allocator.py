@@ -1,8 +1,7 @@
 """The C library's memory: what large arrays leave is kept for the next ones, not given back to the system.
 
 glibc gives the end of its heap back once twice the largest block so far lies free there (mallopt(3)). Each update of a
-network on the CPU then takes hundreds of megabytes of new pages, which the kernel clears first: a fifth of the time of
-a VQ-VAE's update on two cores.
+network on the CPU then takes new pages for much of what it allocates, which the kernel clears first.
 """
 
 from __future__ import annotations

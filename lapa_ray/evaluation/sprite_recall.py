@@ -19,6 +19,8 @@ from lapa_ray.evaluation.estimates import Estimate, PooledRatio
 REACH_PX = 10
 """How far beyond a sprite's box it is looked for: it moves 4 px a step, and a composite smears it over as many."""
 TOLERANCES_PX = (1, 2)
+RECALL = f"_recall_{TOLERANCES_PX[-1]}px"
+"""How names of figures end that are the share of a sprite's appearances found so near; before it the sprite's name."""
 MOVED_PX = 2.0
 """A sprite whose centroid goes farther than this in the step has moved."""
 LEAST_SHARE, MOST_SHARE = 1 / 3, 3.0

@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 
 from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
+from lapa_ray.evaluation.sprite_recall import RECALL
 from lapa_ray.evaluation.sweep_results import Setting, SweepResults, SweepTrial, none_is_best, ranked
 from lapa_ray.evaluation.templates import page_template
 
@@ -28,8 +29,6 @@ LABELS = {
     "delta_changed_psnr_db": "ΔPSNR₁ on changed pixels, dB",
     "delta_still_psnr_db": "ΔPSNR₁ on still pixels, dB",
 }
-RECALL = "_recall_2px"
-"""How figures of sprites end: shares in [0, 1], which are shown in %."""
 USES = (
     ("Tokens against actions", ("changed_psnr_db", "delta_changed_psnr_db")),
     ("What moves against what stands still", ("delta_still_psnr_db", "delta_changed_psnr_db")),

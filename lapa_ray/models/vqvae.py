@@ -61,7 +61,7 @@ class VqvaeConfig(Config):
     """Last layer: tanh with pictures in [−1, 1], sigmoid with pictures in [0, 1], or a class for each pixel among the
     commonest colours of the training frames."""
     num_colours: int = Field(16, ge=2, le=256)
-    """Only with output palette: number of colours told apart; a multiple of 16 is fastest."""
+    """Only with output palette: number of colours told apart."""
     picture: Literal["arg_max", "mean"] = "arg_max"
     """Only with output palette: a pixel's likeliest colour, which is crisp, or the mean of all by their probability,
     which is nearest where the model is in doubt."""

@@ -20,13 +20,12 @@ from lapa_ray.envs.looks import looks_of
 from lapa_ray.evaluation.entity_figures import COPY_LAST, EntityMeter
 from lapa_ray.evaluation.pixels import to_8bit
 from lapa_ray.evaluation.rollouts import spread
+from lapa_ray.evaluation.sprite_recall import RECALL
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.vqvae import Vqvae
 
 NUM_PAIRS = 512
-"""Held-out pairs, evenly spaced and the same each time; it takes some ten seconds on two CPU cores."""
-RECALL = "_recall_2px"
-"""How the names of the figures end; before it the sprite's."""
+"""Held-out pairs, evenly spaced and the same each time."""
 BATCH = 64
 
 

@@ -33,10 +33,11 @@ from lapa_ray.core.metric_log import read_metrics, resolve_wandb_mode
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
+from lapa_ray.evaluation.sprite_recall import RECALL
 from lapa_ray.evaluation.sweep_page import render_sweep
 from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepResults, SweepTrial, none_is_best
 from lapa_ray.stages.fit import Figures
-from lapa_ray.stages.held_out_sprites import RECALL, recalls_of
+from lapa_ray.stages.held_out_sprites import recalls_of
 from lapa_ray.stages.train_vqvae import (
     VALIDATION_FIGURES,
     TrainVqvaeConfig,
