@@ -37,9 +37,9 @@ class Conditioning(nn.Module):
 class Concatenated(Conditioning):
     """Frame t at the grid, beside the codes (1×1 convolution of both)."""
 
-    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+    def __init__(self, channels: int, widths: Sequence[int], patch: int = 1) -> None:
         super().__init__()
-        self.encoder = encoder_stack(channels, widths, widths[-1])
+        self.encoder = encoder_stack(channels, widths, widths[-1], patch)
         self.mix = nn.Conv2d(2 * widths[-1], widths[-1], 1)
 
     def forward(self, frame_t: Tensor | None) -> Tensor | None:
@@ -57,9 +57,9 @@ class Concatenated(Conditioning):
 class Film(Conditioning):
     """Feature-wise linear modulation (Perez et al. 2018): frame t's mean scales and shifts each channel."""
 
-    def __init__(self, channels: int, widths: Sequence[int]) -> None:
+    def __init__(self, channels: int, widths: Sequence[int], patch: int = 1) -> None:
         super().__init__()
-        self.encoder = encoder_stack(channels, widths, widths[-1])
+        self.encoder = encoder_stack(channels, widths, widths[-1], patch)
         self.affine = nn.ModuleList(_zeros(widths[-1], 2 * width) for width in list(reversed(widths))[1:])
 
     def forward(self, frame_t: Tensor | None) -> Tensor | None:
@@ -84,10 +84,10 @@ def _zeros(dim: int, out: int) -> nn.Linear:
 class CrossAttention(Conditioning):
     """Each code asks all places of frame t's grid (Vaswani et al. 2017), which have learnt positions."""
 
-    def __init__(self, channels: int, widths: Sequence[int], grid: tuple[int, int]) -> None:
+    def __init__(self, channels: int, widths: Sequence[int], grid: tuple[int, int], patch: int = 1) -> None:
         super().__init__()
         dim, num_places = widths[-1], grid[0] * grid[1]
-        self.encoder = encoder_stack(channels, widths, dim)
+        self.encoder = encoder_stack(channels, widths, dim, patch)
         self.positions = nn.Parameter(0.02 * torch.randn(2, num_places, dim))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
         self.attention = nn.MultiheadAttention(dim, NUM_HEADS if dim % NUM_HEADS == 0 else 1, batch_first=True)
@@ -106,13 +106,13 @@ class CrossAttention(Conditioning):
 
 
 def build_conditioning(
-    kind: ConditioningKind, channels: int, widths: Sequence[int], grid: tuple[int, int]
+    kind: ConditioningKind, channels: int, widths: Sequence[int], grid: tuple[int, int], patch: int = 1
 ) -> Conditioning:
-    """For pictures of `channels`, an encoder of `widths`, and a grid of rows and columns."""
+    """For pictures of `channels`, an encoder of `widths` and `patch`, and a grid of rows and columns."""
     if kind == "concat":
-        return Concatenated(channels, widths)
+        return Concatenated(channels, widths, patch)
     if kind == "film":
-        return Film(channels, widths)
+        return Film(channels, widths, patch)
     if kind == "cross_attention":
-        return CrossAttention(channels, widths, grid)
+        return CrossAttention(channels, widths, grid, patch)
     return Conditioning()

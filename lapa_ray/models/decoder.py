@@ -6,52 +6,83 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from lapa_ray.models.conditioning import Conditioning
+from lapa_ray.models.patches import from_patches
+
+Sizes = Sequence[tuple[int, int]]
 
 
 class Decoder(nn.Module):
-    """Transposed convolutions up the ladder, which come out at exactly the sizes of the way down."""
+    """Transposed convolutions up the ladder, which come out at exactly the sizes of the way down, then the last layer:
+    one more of them, or all pixels of a patch at each place.
+    """
 
     def __init__(
-        self,
-        dim: int,
-        widths: Sequence[int],
-        out: int,
-        sizes: Sequence[tuple[int, int]],
-        *,
-        background: bool = False,
+        self, dim: int, widths: Sequence[int], out: int, sizes: Sizes, patch: int = 1, *, background: bool = False
     ) -> None:
-        """Vectors of `dim` channels; `widths` and `sizes` as on the way down; `out` channels without activation.
+        """Vectors of `dim` channels; `widths`, `sizes`, `patch` as on the way down; `out` channels without activation.
 
         With `background` a number for each of them at each pixel is learnt too, the same for all pictures.
         """
         super().__init__()
-        ups, smalls, larges = list(reversed(widths)), list(reversed(sizes))[:-1], list(reversed(sizes))[1:]
+        ups, upward = list(reversed(widths)), list(reversed(sizes))
+        self._shape, self._out, self._patch = sizes[0], out, patch
         self.first = nn.Conv2d(dim, ups[0], 1)
-        self.convolutions, self.norms = nn.ModuleList(), nn.ModuleList()
-        for width, after, small, large in zip(ups, [*ups[1:], out], smalls, larges, strict=True):
-            is_last = len(self.norms) == len(ups) - 1
-            padding = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
-            self.convolutions.append(
-                nn.ConvTranspose2d(width, after, 3, stride=2, padding=1, output_padding=padding, bias=is_last)
-            )
-            if not is_last:
-                self.norms.append(nn.BatchNorm2d(after))
-        self.background = nn.Parameter(torch.zeros(1, out, *sizes[0])) if background else None
+        steps = list(zip(ups, [*ups[1:], out], upward[:-1], upward[1:], strict=True))
+        layers: list[nn.Module] = [_up(*step) for step in steps[:-1]]
+        layers.append(_up(*steps[-1], bias=True) if patch == 1 else nn.Conv2d(ups[-1], out * patch**2, 1))
+        self.convolutions = nn.ModuleList(layers)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in ups[1:])
+        shape = sizes[0] if patch == 1 else sizes[1]
+        self.background = nn.Parameter(torch.zeros(1, out * patch**2, *shape)) if background else None
 
-    def forward(self, grid: Tensor, conditioning: Conditioning, frame_t: Tensor | None) -> Tensor:
-        """Vectors float [B, dim, rows, columns] → float [B, out, height, width]."""
+    def forward(
+        self, grid: Tensor, conditioning: Conditioning, frame_t: Tensor | None, places: Tensor | None = None
+    ) -> Tensor:
+        """Vectors float [B, dim, rows, columns] → float [B, out, height, width].
+
+        With `places`, int64 [n], numbers of patches (pixels, without patches) counted through the whole batch row by
+        row: what stands there alone, float [n, out, patch²].
+        """
         condition = conditioning(frame_t)
         x = conditioning.join(self.first(grid), condition)
-        for number, convolution in enumerate(self.convolutions):
-            x = convolution(x)
-            if number < len(self.norms):
-                x = conditioning.modulate(number, self.norms[number](x), condition).relu()
-        return x if self.background is None else x + self.background
+        for number, norm in enumerate(self.norms):
+            x = conditioning.modulate(number, norm(self.convolutions[number](x)), condition).relu()
+        if places is not None:
+            return self._at(x, places)
+        x = self.convolutions[-1](x)
+        x = x if self.background is None else x + self.background
+        return x if self._patch == 1 else from_patches(x, self._patch, self._shape)
 
     def set_bias(self, bias: Tensor) -> None:
         """Start the last layer from `bias`, float [out]."""
         last: Any = self.convolutions[-1]
-        last.bias.copy_(bias)
+        last.bias.copy_(bias.repeat_interleave(self._patch**2))
+
+    def _at(self, x: Tensor, places: Tensor) -> Tensor:
+        """The last layer at some places; of patches, no other is made."""
+        last: Any = self.convolutions[-1]
+        if self._patch == 1:
+            chosen = _rows(last(x))[places]
+        else:
+            chosen = F.linear(_rows(x)[places], last.weight.flatten(1), last.bias)
+        if self.background is not None:
+            background = _rows(self.background)
+            chosen = chosen + background[places % len(background)]
+        return chosen.unflatten(1, (self._out, self._patch**2))
+
+
+def _up(
+    width: int, after: int, small: tuple[int, int], large: tuple[int, int], *, bias: bool = False
+) -> nn.ConvTranspose2d:
+    """From `width` channels at the size `small` to `after` channels at `large`."""
+    padding = (large[0] - 2 * small[0] + 1, large[1] - 2 * small[1] + 1)
+    return nn.ConvTranspose2d(width, after, 3, stride=2, padding=1, output_padding=padding, bias=bias)
+
+
+def _rows(x: Tensor) -> Tensor:
+    """[B, channels, height, width] → [B·height·width, channels]."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)

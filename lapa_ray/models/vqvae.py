@@ -55,6 +55,9 @@ class VqvaeConfig(Config):
     """Codes of a pair, rows x columns; a smaller grid takes more convolutions."""
     shrink: Literal[1, 2, 4] = 1
     """Pictures are shrunk to 1/shrink of their height and width (105×80, 53×40), and what comes out is enlarged."""
+    patch: Literal[1, 2, 4] = 1
+    """Pixels a side of the patches whose pixels are the channels that go in, and that come out: in place of the
+    convolutions at and above that size, which take most of the time on a CPU (Shi et al. 2016)."""
     colour: Colour = "rgb"
     """What the model sees and makes. Figures of grey are against grey."""
     output: Literal["tanh", "sigmoid", "palette"] = "tanh"
@@ -79,7 +82,7 @@ class VqvaeConfig(Config):
     def _check(self) -> Self:
         if self.channels is not None and len(self.channels) != len(self.sizes) - 1:
             raise ValueError(
-                f"channels: this grid and shrink take {len(self.sizes) - 1} convolutions; got {len(self.channels)}"
+                f"channels: this grid, shrink and patch take {len(self.sizes) - 1} layers; got {len(self.channels)}"
             )
         for name in ("picture", "logit_adjustment"):
             if self.output != "palette" and getattr(self, name) != type(self).model_fields[name].default:
@@ -89,14 +92,20 @@ class VqvaeConfig(Config):
     @property
     def sizes(self) -> tuple[tuple[int, int], ...]:
         """Heights and widths from the picture that goes in down to the grid."""
-        return LADDER[self.shrink.bit_length() - 1 : GRIDS[self.grid] + 1]
+        first = self.shrink.bit_length() - 1
+        return LADDER[first], *LADDER[first + max(1, self._patch_steps) : GRIDS[self.grid] + 1]
 
     @property
     def widths(self) -> tuple[int, ...]:
         """Channels of each convolution."""
-        count = len(self.sizes) - 1
-        steps = (*CHANNEL_STEPS, *[CHANNEL_STEPS[-1]] * count)[:count]
+        count, skipped = len(self.sizes) - 1, max(0, self._patch_steps - 1)
+        steps = (*CHANNEL_STEPS, *[CHANNEL_STEPS[-1]] * count)[skipped : skipped + count]
         return self.channels or tuple(self.width * step for step in steps)
+
+    @property
+    def _patch_steps(self) -> int:
+        """Steps of the ladder that patches take at once."""
+        return self.patch.bit_length() - 1
 
     @property
     def grid_size(self) -> tuple[int, int]:
@@ -118,7 +127,8 @@ class VqvaeConfig(Config):
 @dataclass(frozen=True)
 class VqvaeOutput:
     """What the last layer gives, float [B, channels or num_colours, 210, 160], of which `Vqvae.picture` makes the
-    reconstruction; codes int64 [B, tokens], row-major; quantizer_loss scalar.
+    reconstruction (at chosen places, float [n, channels or num_colours, patch²]); codes int64 [B, tokens], row-major;
+    quantizer_loss scalar.
     """
 
     shown: Tensor
@@ -133,11 +143,11 @@ class Vqvae(nn.Module):
         super().__init__()
         self.config, self.checkpoints_gradients = config, False
         widths, channels = config.widths, config.num_channels
-        self.encoder = encoder_stack(2 * channels, widths, config.code_dim)
+        self.encoder = encoder_stack(2 * channels, widths, config.code_dim, config.patch)
         self.quantizer = Quantizer(config.code_dim, config.quantizer)
-        self.conditioning = build_conditioning(config.conditioning, channels, widths, config.grid_size)
+        self.conditioning = build_conditioning(config.conditioning, channels, widths, config.grid_size, config.patch)
         out = config.num_colours if config.output == "palette" else channels
-        self.decoder = Decoder(config.code_dim, widths, out, config.sizes, background=config.background)
+        self.decoder = Decoder(config.code_dim, widths, out, config.sizes, config.patch, background=config.background)
         if config.output == "palette":
             self.register_buffer("colours", torch.zeros(config.num_colours, 3))
             self.register_buffer("shares", torch.zeros(config.num_colours))
@@ -146,10 +156,13 @@ class Vqvae(nn.Module):
         # What tensor cores want, and faster than the plain layout on CPUs too.
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, frame_t: Tensor, frame_t1: Tensor) -> VqvaeOutput:
-        """Encode the pair, quantise, and decode frame t+1 from the codes (and frame t, if conditioned)."""
+    def forward(self, frame_t: Tensor, frame_t1: Tensor, places: Tensor | None = None) -> VqvaeOutput:
+        """Encode the pair, quantise, and decode frame t+1 from the codes (and frame t, if conditioned).
+
+        With `places` (see `Decoder`) what is shown there alone; not with shrunk pictures.
+        """
         quantised, codes, loss = self.quantizer(self.latents(frame_t, frame_t1))
-        return VqvaeOutput(self._decoded(quantised, frame_t), codes, loss)
+        return VqvaeOutput(self._decoded(quantised, frame_t, places), codes, loss)
 
     def picture(self, output: VqvaeOutput) -> Tensor:
         """The reconstruction of frame t+1, RGB float [B, 3, 210, 160] in [−1, 1]; of a likeliest colour no gradient."""
@@ -226,14 +239,14 @@ class Vqvae(nn.Module):
             frames = F.interpolate(frames, size=self.config.sizes[0], mode="area")
         return (frames + 1) / 2 if self.config.output == "sigmoid" else frames
 
-    def _decoded(self, quantised: Tensor, frame_t: Tensor | None) -> Tensor:
+    def _decoded(self, quantised: Tensor, frame_t: Tensor | None, places: Tensor | None = None) -> Tensor:
         """What the last layer gives, at the size of frames."""
         if frame_t is None and self.config.conditioning != "none":
             raise ValueError(f"conditioning {self.config.conditioning}: the decoder needs frame t beside the codes")
         seen = None if frame_t is None else self._seen(frame_t)
         grid = quantised.transpose(1, 2).unflatten(2, self.config.grid_size)
         grid = grid.contiguous(memory_format=torch.channels_last)
-        shown: Tensor = self._run(self.decoder, grid, self.conditioning, seen)
+        shown: Tensor = self._run(self.decoder, grid, self.conditioning, seen, places)
         if self.config.shrink > 1:
             shown = F.interpolate(shown, size=(HEIGHT, WIDTH), mode="bilinear", align_corners=False)
         return shown

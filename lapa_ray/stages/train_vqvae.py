@@ -30,7 +30,7 @@ from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.perceptual import AgentDistance, VggDistance
 from lapa_ray.models.q_network import load_agent
-from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss
+from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss, Target
 from lapa_ray.models.vqvae import HEIGHT, WIDTH, Vqvae, VqvaeConfig, VqvaeOutput, read_vqvae
 from lapa_ray.stages.fit import (
     BEST,
@@ -56,6 +56,9 @@ VALIDATION_FIGURES = (
     *("copy_last_ssim", "perplexity", "codes_used"),
     *CONTROL_FIGURES,
 )
+NUM_SSIM_PAIRS = 512
+"""Held-out pairs, evenly spaced, whose SSIM is taken at a validation: at 20 ms a picture that of all would take longer
+than the rest of the validation."""
 MOTION_PICTURES = 32
 """Pictures that are read at once to see whether anything moves."""
 COLOUR_EPISODES = 8
@@ -112,6 +115,8 @@ class VqvaeTraining(Config):
             )
         if self.loss.rare_colour_power and self.model.output != "palette":
             raise ValueError("loss.rare_colour_power: needs model.output palette, whose colours it counts")
+        if self.loss.common_share < 1 and (self.model.output != "palette" or self.model.shrink > 1):
+            raise ValueError("loss.common_share: needs model.output palette and shrink 1; leave it out, or set them")
         for term, source in (("agent", "agent"), ("vgg", "vgg_weights")):
             if getattr(self.loss, f"{term}_weight") and getattr(self.loss, source) is None:
                 raise ValueError(f"loss.{term}_weight: needs loss.{source}; give its path")
@@ -158,7 +163,7 @@ class VqvaeTask:
         if share.rank == 0:
             left_gb = pairs.max_memory_gb - self._train.gigabytes
             self._held_out = ValidationPairs(dataset, held_out, pairs.composite, left_gb)
-        self._copy_last: PixelMetrics | None = None
+        self._copy_last: _HeldOutPixels | None = None
         self._palette = PaletteRgb(dataset.info.palette, config.model.colour).to(device)
         self._sprites = HeldOutSprites(dataset, held_out, pairs.composite, self._palette)
         self._observer = VqvaeObserver(
@@ -168,12 +173,13 @@ class VqvaeTask:
         self._criterion = build_loss(config.loss).to(device)
         self._vqvae = Vqvae(config.model).to(device)
         self._vqvae.checkpoints_gradients = config.resources.checkpoint_gradients
+        self._classes: Tensor | None = None
         if config.model.output == "palette":
-            indices, shares = commonest_indices(dataset, train, pairs.composite, config.model.num_colours)
-            colours = self._palette(torch.from_numpy(indices).to(device)[None, None])
-            self._vqvae.set_colours(colours[0, :, 0].T.expand(-1, 3), torch.from_numpy(shares))
+            self._classes = self._choose_colours(dataset, train)
         self.model: nn.Module = self._vqvae
-        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(self.model.parameters(), lr=config.learning_rate)
+        self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
+            self.model.parameters(), lr=config.learning_rate, fused=True
+        )
 
     @property
     def num_items(self) -> int:
@@ -187,10 +193,10 @@ class VqvaeTask:
 
     def loss(self, network: nn.Module, turn: Turn) -> tuple[Tensor, dict[str, Tensor]]:
         """Reconstruction error, weighted, plus the quantiser's loss."""
-        frame_t, frame_t1, changed = self._pictures(self._train.batch(turn))
-        output = network(frame_t, frame_t1)
+        target = self._target(self._train.batch(turn), samples=True)
+        output = network(target.frame_t, target.frame_t1, target.places)
         self._collapse.add(output)
-        parts = self._parts(output, frame_t, frame_t1, changed)
+        parts = self._parts(output, target)
         return sum(parts.values(), torch.zeros_like(output.quantizer_loss)), {
             name: part.detach() for name, part in parts.items()
         }
@@ -206,36 +212,51 @@ class VqvaeTask:
         some pairs' sprites are shown.
         """
         assert self._held_out is not None
-        pixels, copy_last = PixelMetrics(), PixelMetrics() if self._copy_last is None else None
+        count = self._held_out.num_items
+        pixels, copy_last = _HeldOutPixels(count), _HeldOutPixels(count) if self._copy_last is None else None
         codes = CodeStatistics(self._config.model.quantizer.codebook_size, self._config.model.num_tokens)
         control = OneStepControl(self._vqvae.decode)
-        total, done, count = 0.0, 0, self._held_out.num_items
+        total, done = 0.0, 0
         in_all = count + self._sprites.num_pairs
         for pair in self._held_out.batches(VALIDATION_BATCH):
-            frame_t, frame_t1, changed = self._pictures(pair)
+            target = self._target(pair)
+            frame_t, frame_t1, changed = target.frame_t, target.frame_t1, target.changed
             output = self.model(frame_t, frame_t1)
-            total += len(frame_t) * sum(
-                float(part) for part in self._parts(output, frame_t, frame_t1, changed).values()
-            )
+            total += len(frame_t) * sum(float(part) for part in self._parts(output, target).values())
             predicted, true = to_8bit(self._vqvae.picture(output)), to_8bit(frame_t1)
-            pixels.update(predicted, true, changed, with_ssim=True)
+            pixels.update(predicted, true, changed)
             if copy_last is not None:  # the same at each validation
-                copy_last.update(to_8bit(frame_t), true, changed, with_ssim=True)
+                copy_last.update(to_8bit(frame_t), true, changed)
             codes.update(output.codes.cpu().numpy())
             control.update(output.codes, frame_t, predicted, true, changed)
             done += len(frame_t)
             tick(done / in_all)
         self._copy_last = copy_last or self._copy_last
         assert self._copy_last is not None
-        values = _values(pixels, self._copy_last, codes)
+        values = pixels.figures() | {f"copy_last_{name}": value for name, value in self._copy_last.figures().items()}
+        use = codes.compute()
+        values |= {"perplexity": _number(use.perplexity), "codes_used": use.codes_used}
         sprites = self._sprites.figures(self._vqvae, lambda more: tick((count + more) / in_all))
         tick(1.0)
         return {"loss": total / count} | values | control.figures() | sprites
 
-    def _parts(self, output: VqvaeOutput, frame_t: Tensor, frame_t1: Tensor, changed: Tensor) -> dict[str, Tensor]:
+    def _parts(self, output: VqvaeOutput, target: Target) -> dict[str, Tensor]:
         """What adds up to the loss."""
-        parts: dict[str, Tensor] = self._criterion(self._vqvae, output, frame_t, frame_t1, changed)
+        parts: dict[str, Tensor] = self._criterion(self._vqvae, output, target)
         return parts | {"quantizer_loss": output.quantizer_loss}
+
+    def _target(self, pair: Pair, *, samples: bool = False) -> Target:
+        """What a reconstruction is to be; classes are looked up by index, which is faster than by colour."""
+        frame_t, frame_t1, changed = self._pictures(pair)
+        classes = None if self._classes is None else self._classes[torch.from_numpy(pair[1]).to(self._device).int()]
+        return self._criterion.target(self._vqvae, frame_t, frame_t1, changed, classes, samples=samples)
+
+    def _choose_colours(self, dataset: FrameDataset, train: Sequence[int]) -> Tensor:
+        """Make the training episodes' commonest colours the model's classes; those of all indices, int64 [256]."""
+        chosen, shares = commonest_indices(dataset, train, self._config.pairs.composite, self._config.model.num_colours)
+        colours = self._palette(torch.arange(256, device=self._device)[None, None]).expand(-1, 3, -1, -1)
+        self._vqvae.set_colours(colours[0, :, 0].T[torch.from_numpy(chosen).long()], torch.from_numpy(shares))
+        return self._vqvae.classes(colours).flatten()
 
     def _pictures(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures t and t+1, RGB [B, 3, 210, 160], and where they differ, bool [B, 210, 160]."""
@@ -383,15 +404,27 @@ def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: li
     write_png(folder / SAMPLES, sheet)
 
 
-def _values(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistics) -> Figures:
-    use = codes.compute()
-    figures = {
-        "psnr_db": pixels.psnr().value,
-        "copy_last_psnr_db": copy_last.psnr().value,
-        "changed_psnr_db": pixels.changed_psnr().value,
-        "copy_last_changed_psnr_db": copy_last.changed_psnr().value,
-        "ssim": pixels.ssim().value,
-        "copy_last_ssim": copy_last.ssim().value,
-        "perplexity": use.perplexity,
-    }
-    return {name: float("nan") if v is None else v for name, v in figures.items()} | {"codes_used": use.codes_used}
+class _HeldOutPixels:
+    """Pixel figures of the pairs of a split, which come in their order; SSIM of some of them."""
+
+    def __init__(self, num_pairs: int) -> None:
+        self._all, self._some = PixelMetrics(), PixelMetrics()
+        self._stride, self._done = -(-num_pairs // NUM_SSIM_PAIRS), 0
+
+    def update(self, predicted: Tensor, true: Tensor, changed: Tensor) -> None:
+        """Count pictures uint8 [B, 3, H, W]; `changed` bool [B, H, W]."""
+        chosen = slice(-self._done % self._stride, None, self._stride)
+        self._all.update(predicted, true, changed)
+        self._some.update(predicted[chosen], true[chosen], changed[chosen], with_ssim=True)
+        self._done += len(true)
+
+    def figures(self) -> Figures:
+        """psnr_db, changed_psnr_db, ssim; not a number where there was nothing to measure."""
+        measured = {
+            "psnr_db": self._all.psnr(), "changed_psnr_db": self._all.changed_psnr(), "ssim": self._some.ssim()
+        }  # fmt: skip
+        return {name: _number(estimate.value) for name, estimate in measured.items()}
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -20,7 +20,8 @@ def given() -> tuple[VqvaeOutput, torch.Tensor, torch.Tensor]:
 def parts(**fields) -> tuple[dict[str, float], np.ndarray, np.ndarray]:
     """What the loss says; the differences [2, 3, 6, 5]; where pixels changed."""
     output, true, changed = given()
-    told = ReconstructionLoss(LossConfig(**fields))(MODEL, output, true, true, changed)
+    criterion = ReconstructionLoss(LossConfig(**fields))
+    told = criterion(MODEL, output, criterion.target(MODEL, true, true, changed))
     made = output.shown.tanh()
     return {name: float(part) for name, part in told.items()}, (made - true).numpy(), changed.numpy()
 
@@ -53,8 +54,80 @@ def test_pixels_of_rare_colours_weigh_more():
     true, changed = colours[classes].permute(0, 3, 1, 2), torch.rand(2, 6, 5, generator=generator) < 0.3
     logits = torch.randn(2, 4, 6, 5, generator=generator)
     config = LossConfig(kind="cross_entropy", changed_pixel_weight=3, rare_colour_power=0.5)
-    told = ReconstructionLoss(config)(model, VqvaeOutput(logits, CODES, NOTHING), true, true, changed)
+    criterion = ReconstructionLoss(config)
+    target = criterion.target(model, true, true, changed)
+    told = criterion(model, VqvaeOutput(logits, CODES, NOTHING), target)
     rare = shares.numpy() ** -0.5
     weights = (rare / (rare * shares.numpy()).sum())[classes] + 3 * changed.numpy()
     errors = -logits.log_softmax(dim=1).gather(1, classes[:, None])[:, 0].numpy()
     assert told["reconstruction_loss"].item() == pytest.approx((weights * errors).sum() / weights.sum(), rel=1e-5)
+
+
+SHARES = torch.tensor([0.6, 0.395, 0.005])
+"""Of three colours, the last of which is rare."""
+
+
+def sampled(patch: int, share: float) -> tuple[Vqvae, ReconstructionLoss, tuple[torch.Tensor, ...]]:
+    """A model of those colours, its loss, and pairs of pictures of two common ones, with a sprite of the rare one that
+    moves, at the lower edge, where patches of four go on beyond the picture.
+    """
+    torch.manual_seed(0)
+    model = Vqvae(VqvaeConfig(width=1, code_dim=1, output="palette", num_colours=4, patch=patch, background=True))
+    model.set_colours(torch.tensor([[-1.0, -1, -1], [1, -1, 1], [1, 1, 1]]), SHARES)
+    torch.nn.init.normal_(model.decoder.background)
+    classes = torch.randint(2, (2, 210, 160))
+    classes = torch.stack([classes, classes])
+    classes[0, :, 200:, 20:30] = classes[1, :, 200:, 24:34] = 2
+    frames = model.colours[classes].permute(0, 1, 4, 2, 3)
+    config = LossConfig(kind="cross_entropy", changed_pixel_weight=10, rare_colour_power=0.5, common_share=share)
+    return model, ReconstructionLoss(config), (*frames, (frames[0] != frames[1]).any(dim=1))
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_what_is_shown_at_some_places_is_what_the_whole_picture_shows_there(patch):
+    model, criterion, given = sampled(patch, 0.5)
+    target = criterion.target(model, *given, samples=True)
+    whole, some = model.eval()(*given[:2]), model(*given[:2], target.places)
+    beyond = (0, -160 % patch, 0, -210 % patch)
+    patches = torch.nn.functional.pad(whole.shown, beyond).unfold(2, patch, patch).unfold(3, patch, patch)
+    rows = patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2).flatten(2)[target.places]
+    is_inside = rows.any(dim=1, keepdim=True).expand_as(rows)
+    torch.testing.assert_close(some.shown[is_inside], rows[is_inside], atol=1e-5, rtol=1e-5)
+    assert torch.equal(whole.codes, some.codes)
+
+
+@pytest.mark.parametrize("patch", [1, 2, 4])
+def test_the_loss_at_some_places_is_that_of_all_on_average(patch):
+    model, criterion, given = sampled(patch, 0.25)
+    whole = criterion.target(model, *given)
+    expected = criterion(model, model.eval()(*given[:2]), whole)["reconstruction_loss"].item()
+    seen = []
+    for _ in range(40):
+        target = criterion.target(model, *given, samples=True)
+        assert len(target.places) < 0.4 * 2 * -(-210 // patch) * -(-160 // patch)
+        seen.append(criterion(model, model(*given[:2], target.places), target)["reconstruction_loss"].item())
+    error = np.std(seen) / len(seen) ** 0.5
+    assert 0 < error < 0.01 * expected
+    assert np.mean(seen) == pytest.approx(expected, abs=4 * error)
+
+
+@pytest.mark.parametrize("patch", [1, 4])
+def test_what_changes_or_is_rare_is_always_looked_at(patch):
+    model, criterion, given = sampled(patch, 1e-9)
+    target = criterion.target(model, *given, samples=True)
+    assert (target.counts == 1).all()
+    rows, columns = torch.nonzero(given[2].any(dim=0) | (target.classes == 2).any(dim=0)).T
+    per_row, per_picture = -(-160 // patch), -(-210 // patch) * -(-160 // patch)
+    of_one = torch.unique(rows // patch * per_row + columns // patch)
+    assert target.places.tolist() == [*of_one.tolist(), *(of_one + per_picture).tolist()]
+
+
+def test_classes_that_the_caller_knows_are_taken():
+    model, criterion, given = sampled(4, 1.0)
+    target = criterion.target(model, *given, torch.full((2, 210, 160), 2))
+    assert (target.classes == 2).all()
+
+
+def test_some_places_alone_have_no_whole_pictures():
+    with pytest.raises(ValueError, match="common_share: worst_pixel_weight needs whole pictures"):
+        LossConfig(common_share=0.5, worst_pixel_weight=1)

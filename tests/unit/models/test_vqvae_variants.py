@@ -26,6 +26,11 @@ VARIANTS = {
     "grid 1x1": {"grid": "1x1"},
     "half size": {"shrink": 2},
     "quarter size": {"shrink": 4},
+    "patches of 2": {"patch": 2},
+    "patches of 4": {"patch": 4},
+    "patches of 4, half size, two tokens a side": {"patch": 4, "shrink": 2, "grid": "2x2"},
+    "patches of 4, palette, background": PALETTE | {"patch": 4, "background": True},
+    "patches of 4, concat": {"patch": 4, "conditioning": "concat"},
     "grey": {"colour": "grey"},
     "sigmoid": {"output": "sigmoid"},
     "palette": PALETTE,
@@ -91,7 +96,8 @@ def losses_of(model: Vqvae, frame_t: torch.Tensor, frame_t1: torch.Tensor) -> tu
     kind = "cross_entropy" if model.config.output == "palette" else "mse"
     criterion = ReconstructionLoss(LossConfig(kind=kind, changed_pixel_weight=CHANGED_WEIGHT))
     output = model(frame_t, frame_t1)
-    parts = criterion(model, output, frame_t, frame_t1, (frame_t != frame_t1).any(dim=1))
+    target = criterion.target(model, frame_t, frame_t1, (frame_t != frame_t1).any(dim=1))
+    parts = criterion(model, output, target)
     return sum(parts.values()) + output.quantizer_loss, parts["reconstruction_loss"].item()
 
 
@@ -203,7 +209,7 @@ def test_classes_are_the_nearest_colours():
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
-        ({"channels": (1, 2)}, "channels: this grid and shrink take 5 convolutions; got 2"),
+        ({"channels": (1, 2)}, "channels: this grid, shrink and patch take 5 layers; got 2"),
         ({"quantizer": {"kind": "fsq"}}, r"fsq_levels: their product should be codebook_size \(16\); got 256"),
         ({"quantizer": {"kind": "simvq", "kmeans_init": True}}, "kmeans_init: has no meaning with kind simvq"),
         (
