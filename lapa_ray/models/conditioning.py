@@ -6,13 +6,12 @@ places in the grid, so that it cannot copy the frame.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from lapa_ray.models.convolutions import encoder_stack
+from lapa_ray.models.convolutions import Way, encoder_stack
 
 ConditioningKind = Literal["none", "concat", "film", "cross_attention"]
 NUM_HEADS = 4
@@ -37,10 +36,10 @@ class Conditioning(nn.Module):
 class Concatenated(Conditioning):
     """Frame t at the grid, beside the codes (1×1 convolution of both)."""
 
-    def __init__(self, channels: int, widths: Sequence[int], patch: int = 1) -> None:
+    def __init__(self, channels: int, way: Way) -> None:
         super().__init__()
-        self.encoder = encoder_stack(channels, widths, widths[-1], patch)
-        self.mix = nn.Conv2d(2 * widths[-1], widths[-1], 1)
+        self.encoder = encoder_stack(channels, way, way.widths[-1])
+        self.mix = nn.Conv2d(2 * way.widths[-1], way.widths[-1], 1)
 
     def forward(self, frame_t: Tensor | None) -> Tensor | None:
         """The grid of frame t."""
@@ -57,10 +56,10 @@ class Concatenated(Conditioning):
 class Film(Conditioning):
     """Feature-wise linear modulation (Perez et al. 2018): frame t's mean scales and shifts each channel."""
 
-    def __init__(self, channels: int, widths: Sequence[int], patch: int = 1) -> None:
+    def __init__(self, channels: int, way: Way) -> None:
         super().__init__()
-        self.encoder = encoder_stack(channels, widths, widths[-1], patch)
-        self.affine = nn.ModuleList(_zeros(widths[-1], 2 * width) for width in list(reversed(widths))[1:])
+        self.encoder = encoder_stack(channels, way, way.widths[-1])
+        self.affine = nn.ModuleList(_zeros(way.widths[-1], 2 * width) for width in list(reversed(way.widths))[1:])
 
     def forward(self, frame_t: Tensor | None) -> Tensor | None:
         """The mean of frame t's grid."""
@@ -84,10 +83,11 @@ def _zeros(dim: int, out: int) -> nn.Linear:
 class CrossAttention(Conditioning):
     """Each code asks all places of frame t's grid (Vaswani et al. 2017), which have learnt positions."""
 
-    def __init__(self, channels: int, widths: Sequence[int], grid: tuple[int, int], patch: int = 1) -> None:
+    def __init__(self, channels: int, way: Way) -> None:
         super().__init__()
-        dim, num_places = widths[-1], grid[0] * grid[1]
-        self.encoder = encoder_stack(channels, widths, dim, patch)
+        (rows, columns), dim = way.sizes[-1], way.widths[-1]
+        num_places = rows * columns
+        self.encoder = encoder_stack(channels, way, dim)
         self.positions = nn.Parameter(0.02 * torch.randn(2, num_places, dim))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for _ in range(2))
         self.attention = nn.MultiheadAttention(dim, NUM_HEADS if dim % NUM_HEADS == 0 else 1, batch_first=True)
@@ -105,14 +105,12 @@ class CrossAttention(Conditioning):
         return x + found.transpose(1, 2).unflatten(2, x.shape[2:])
 
 
-def build_conditioning(
-    kind: ConditioningKind, channels: int, widths: Sequence[int], grid: tuple[int, int], patch: int = 1
-) -> Conditioning:
-    """For pictures of `channels`, an encoder of `widths` and `patch`, and a grid of rows and columns."""
+def build_conditioning(kind: ConditioningKind, channels: int, way: Way) -> Conditioning:
+    """For pictures of `channels` and an encoder that goes the `way` of the VQ-VAE's."""
     if kind == "concat":
-        return Concatenated(channels, widths, patch)
+        return Concatenated(channels, way)
     if kind == "film":
-        return Film(channels, widths, patch)
+        return Film(channels, way)
     if kind == "cross_attention":
-        return CrossAttention(channels, widths, grid, patch)
+        return CrossAttention(channels, way)
     return Conditioning()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,9 +9,8 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from lapa_ray.models.conditioning import Conditioning
+from lapa_ray.models.convolutions import Way
 from lapa_ray.models.patches import from_patches
-
-Sizes = Sequence[tuple[int, int]]
 
 
 class Decoder(nn.Module):
@@ -20,24 +18,22 @@ class Decoder(nn.Module):
     one more of them, or all pixels of a patch at each place.
     """
 
-    def __init__(
-        self, dim: int, widths: Sequence[int], out: int, sizes: Sizes, patch: int = 1, *, background: bool = False
-    ) -> None:
-        """Vectors of `dim` channels; `widths`, `sizes`, `patch` as on the way down; `out` channels without activation.
+    def __init__(self, dim: int, way: Way, out: int, *, background: bool = False) -> None:
+        """Vectors of `dim` channels, the `way` up that others go down, to `out` channels without activation.
 
         With `background` a number for each of them at each pixel is learnt too, the same for all pictures.
         """
         super().__init__()
-        ups, upward = list(reversed(widths)), list(reversed(sizes))
-        self._shape, self._out, self._patch = sizes[0], out, patch
+        ups, upward = list(reversed(way.widths)), list(reversed(way.sizes))
+        self._shape, self._out, self._patch = way.sizes[0], out, way.patch
         self.first = nn.Conv2d(dim, ups[0], 1)
         steps = list(zip(ups, [*ups[1:], out], upward[:-1], upward[1:], strict=True))
         layers: list[nn.Module] = [_up(*step) for step in steps[:-1]]
-        layers.append(_up(*steps[-1], bias=True) if patch == 1 else nn.Conv2d(ups[-1], out * patch**2, 1))
+        layers.append(_up(*steps[-1], bias=True) if way.patch == 1 else nn.Conv2d(ups[-1], out * way.patch**2, 1))
         self.convolutions = nn.ModuleList(layers)
         self.norms = nn.ModuleList(nn.BatchNorm2d(width) for width in ups[1:])
-        shape = sizes[0] if patch == 1 else sizes[1]
-        self.background = nn.Parameter(torch.zeros(1, out * patch**2, *shape)) if background else None
+        shape = way.sizes[0] if way.patch == 1 else way.sizes[1]
+        self.background = nn.Parameter(torch.zeros(1, out * way.patch**2, *shape)) if background else None
 
     def forward(
         self, grid: Tensor, conditioning: Conditioning, frame_t: Tensor | None, places: Tensor | None = None
@@ -71,7 +67,8 @@ class Decoder(nn.Module):
             chosen = F.linear(_rows(x)[places], last.weight.flatten(1), last.bias)
         if self.background is not None:
             background = _rows(self.background)
-            chosen = chosen + background[places % len(background)]
+            # Not by [...]: where rows are chosen again and again, index_select is faster on the way back.
+            chosen = chosen + background.index_select(0, places % len(background))
         return chosen.unflatten(1, (self._out, self._patch**2))
 
 

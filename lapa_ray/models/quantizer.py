@@ -7,7 +7,7 @@ commitment weight, which is not the paper's loss (van den Oord et al. 2017, equa
 
 from __future__ import annotations
 
-from math import prod
+from math import pi, prod, sqrt
 from typing import Any, Literal, Self
 
 import torch
@@ -22,8 +22,13 @@ from lapa_ray.core.config import Config
 # Through loguru it warns of a first batch with fewer latents than codes; its own sampling then repeats some.
 logger.disable("vector_quantize_pytorch")
 
-OF_AVERAGES_OR_CODES = ("kmeans_init", "revive_below", "diversity")
+OF_AVERAGES_OR_CODES = ("kmeans_init", "revive_below")
 """Options that only codes that are parameters or averages of their own have a meaning for."""
+NORMAL_TO_EVEN = sqrt(2 / pi)
+"""Times a normal variable, tanh of it is spread nearly evenly over [−1, 1], where fsq has its steps."""
+SHARPNESS = 4.0
+"""How fast the probability of a code of fsq falls with the squared distance, in steps, where diversity asks for it:
+that of the next step is 2 % of that of the code a latent lies on."""
 
 
 class QuantizerConfig(Config):
@@ -44,6 +49,9 @@ class QuantizerConfig(Config):
     """Only with kind ema: l2-normalised codes, compared by cosine similarity."""
     codebook_dim: int | None = Field(None, ge=1)
     """Project latents to this many dimensions before the look-up; code_dim if not given. fsq has its own."""
+    standardise: bool = False
+    """Normalise latents to mean 0 and variance 1 over the batch, each dimension of the look-up by itself, before they
+    are quantised (Łańcucki et al. 2020); with fsq, so that the steps of each dimension are used alike."""
     rotation_trick: bool = False
     """Gradients are rotated from code to latent instead of copied (Fifty et al. 2024)."""
     kmeans_init: bool = False
@@ -53,7 +61,8 @@ class QuantizerConfig(Config):
     revive_period_updates: PositiveInt = 1
     """Updates between two looks for such codes; batches where an update adds up several."""
     diversity: float = Field(0.0, ge=0)
-    """Weight of the entropy of the codes' mean probability in a batch, which is to be large (Yu et al. 2023)."""
+    """Weight of the entropy of the codes' mean probability in a batch, which is to be large (Yu et al. 2023); of fsq
+    0.02 has it use its codes evenly."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -65,6 +74,8 @@ class QuantizerConfig(Config):
             )
         if self.kind in {"simvq", "fsq"}:
             self._refuse(*OF_AVERAGES_OR_CODES)
+        if self.kind == "simvq":
+            self._refuse("diversity")
         if self.kind == "fsq":
             self._refuse("rotation_trick", "codebook_dim")
         return self
@@ -82,9 +93,12 @@ class Quantizer(nn.Module):
         super().__init__()
         self.config = config
         codebook_dim = config.codebook_dim or dim
+        if config.kind == "fsq" and config.standardise:  # the library would project after it
+            codebook_dim = len(config.fsq_levels)
         projects = codebook_dim != dim
         self.project_in = nn.Linear(dim, codebook_dim) if projects else nn.Identity()
         self.project_out = nn.Linear(codebook_dim, dim) if projects else nn.Identity()
+        self.norm = nn.BatchNorm1d(codebook_dim, affine=False) if config.standardise else None
         self.vq: Any = _BUILDERS[config.kind](codebook_dim, config)
         self.register_buffer("num_updates", torch.zeros((), dtype=torch.int64))
         self.num_updates: Tensor
@@ -99,7 +113,10 @@ class Quantizer(nn.Module):
             self._time_revival()
         quantised, codes, *rest = self.vq(projected)
         loss = self._loss(projected, quantised, codes)
-        if self.config.diversity:
+        if self.config.diversity and self.config.kind == "fsq":
+            if self.training:
+                loss = loss - self.config.diversity * code_entropy(self.vq, projected)
+        elif self.config.diversity:
             loss = loss + rest[0]  # the library weighs commitment by 0
         return self.project_out(quantised), codes.long(), loss
 
@@ -123,6 +140,10 @@ class Quantizer(nn.Module):
 
     def _project(self, latents: Tensor) -> Tensor:
         projected: Tensor = self.project_in(latents)
+        if self.norm is not None:
+            projected = self.norm(projected.flatten(0, 1)).view(projected.shape)
+            if self.config.kind == "fsq":
+                projected = NORMAL_TO_EVEN * projected
         return F.normalize(projected, dim=-1) if self.config.cosine else projected
 
     def _time_revival(self) -> None:
@@ -131,6 +152,20 @@ class Quantizer(nn.Module):
             is_due = int(self.num_updates) % self.config.revive_period_updates == 0
             self.vq._codebook.threshold_ema_dead_code = self.config.revive_below if is_due else 0.0
         self.num_updates += 1
+
+
+def code_entropy(fsq: FSQ, latents: Tensor) -> Tensor:
+    """Entropy, nats, of the mean over all latents, float [B, n, dim], of each code's probability.
+
+    The softmax over codes of minus `SHARPNESS` times the squared distance, in steps, from the latent as it is before
+    rounding (Mentzer et al. 2023, section 3.1), which has gradients where the code itself has none.
+    """
+    levels = fsq._levels
+    half, offset = (levels - 1) * (1 + 1e-3) / 2, torch.where(levels % 2 == 0, 0.5, 0.0)  # as the library bounds
+    bounded = torch.tanh(fsq.project_in(latents) + torch.atanh(offset / half)) * half - offset
+    steps = fsq.implicit_codebook * (levels // 2)
+    distances = (bounded.flatten(0, 1)[:, None] - steps).square().sum(dim=-1)
+    return torch.special.entr((-SHARPNESS * distances).softmax(dim=-1).mean(dim=0)).sum()
 
 
 def _vector_quantize(dim: int, config: QuantizerConfig) -> nn.Module:

@@ -25,7 +25,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.models.checkpoint import load_checkpoint, load_weights
 from lapa_ray.models.colour import Colour, PaletteRgb
 from lapa_ray.models.conditioning import ConditioningKind, build_conditioning
-from lapa_ray.models.convolutions import LADDER, encoder_stack
+from lapa_ray.models.convolutions import LADDER, Way, encoder_stack
 from lapa_ray.models.decoder import Decoder
 from lapa_ray.models.quantizer import Quantizer, QuantizerConfig
 
@@ -142,12 +142,13 @@ class Vqvae(nn.Module):
     def __init__(self, config: VqvaeConfig) -> None:
         super().__init__()
         self.config, self.checkpoints_gradients = config, False
-        widths, channels = config.widths, config.num_channels
-        self.encoder = encoder_stack(2 * channels, widths, config.code_dim, config.patch)
+        channels = config.num_channels
+        way = Way(config.widths, config.sizes, config.patch)
+        self.encoder = encoder_stack(2 * channels, way, config.code_dim)
         self.quantizer = Quantizer(config.code_dim, config.quantizer)
-        self.conditioning = build_conditioning(config.conditioning, channels, widths, config.grid_size, config.patch)
+        self.conditioning = build_conditioning(config.conditioning, channels, way)
         out = config.num_colours if config.output == "palette" else channels
-        self.decoder = Decoder(config.code_dim, widths, out, config.sizes, config.patch, background=config.background)
+        self.decoder = Decoder(config.code_dim, way, out, background=config.background)
         if config.output == "palette":
             self.register_buffer("colours", torch.zeros(config.num_colours, 3))
             self.register_buffer("shares", torch.zeros(config.num_colours))

@@ -30,7 +30,7 @@ from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.perceptual import AgentDistance, VggDistance
 from lapa_ray.models.q_network import load_agent
-from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss, Target
+from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss, Target, look_up
 from lapa_ray.models.vqvae import HEIGHT, WIDTH, Vqvae, VqvaeConfig, VqvaeOutput, read_vqvae
 from lapa_ray.stages.fit import (
     BEST,
@@ -248,7 +248,9 @@ class VqvaeTask:
     def _target(self, pair: Pair, *, samples: bool = False) -> Target:
         """What a reconstruction is to be; classes are looked up by index, which is faster than by colour."""
         frame_t, frame_t1, changed = self._pictures(pair)
-        classes = None if self._classes is None else self._classes[torch.from_numpy(pair[1]).to(self._device).int()]
+        classes = None
+        if self._classes is not None:
+            classes = look_up(self._classes, torch.from_numpy(pair[1]).to(self._device).int())
         return self._criterion.target(self._vqvae, frame_t, frame_t1, changed, classes, samples=samples)
 
     def _choose_colours(self, dataset: FrameDataset, train: Sequence[int]) -> Tensor:

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
-from lapa_ray.models.patches import ToPatches, from_patches, to_patches
+from lapa_ray.models.patches import from_patches, to_patches
 from lapa_ray.models.vqvae import VqvaeConfig
 
 
 def test_the_pixels_of_a_patch_are_the_channels_of_a_place():
     picture = torch.arange(2 * 5 * 6).reshape(1, 2, 5, 6)
-    patches = ToPatches(4)(picture)
+    patches = to_patches(picture, 4)
     assert patches.shape == (1, 2 * 16, 2, 2)
     assert patches[0, :16, 0, 0].reshape(4, 4).tolist() == picture[0, 0, :4, :4].tolist()
     assert patches[0, 16:, 0, 0].reshape(4, 4).tolist() == picture[0, 1, :4, :4].tolist()

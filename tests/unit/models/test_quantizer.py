@@ -4,7 +4,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from lapa_ray.models.quantizer import Quantizer, QuantizerConfig
+from lapa_ray.models.quantizer import Quantizer, QuantizerConfig, code_entropy
 
 
 def latents() -> torch.Tensor:
@@ -84,3 +84,67 @@ def test_few_latents_start_by_kmeans_without_a_word(capfd):
 def test_cosine_needs_averages():
     with pytest.raises(ValidationError, match="cosine: needs kind ema"):
         QuantizerConfig(cosine=True)
+
+
+def fsq(diversity: float, levels: tuple[int, ...] = (8, 3)) -> Quantizer:
+    torch.manual_seed(0)
+    return Quantizer(4, QuantizerConfig(kind="fsq", codebook_size=24, fsq_levels=levels, diversity=diversity))
+
+
+def test_the_entropy_of_rounded_codes_is_that_of_their_counts_where_latents_lie_on_them():
+    """Latents on codes have all their probability there, but for neighbours."""
+    quantizer = fsq(1.0)
+    quantizer.vq.project_in = torch.nn.Identity()
+    on_codes = [code_latents(quantizer.vq, [code] * count) for code, count in ((0, 1), (9, 2), (23, 5))]
+    latents = torch.cat(on_codes)[None]
+    assert quantizer.vq.codes_to_indices(quantizer.vq.quantize(latents)).tolist() == [[0, 9, 9, *[23] * 5]]
+    of_counts = torch.special.entr(torch.tensor([1, 2, 5]) / 8).sum()
+    assert of_counts <= code_entropy(quantizer.vq, latents) < of_counts + 0.4 < torch.tensor(24).log() - 1
+
+
+def code_latents(vq, codes: list[int]) -> torch.Tensor:
+    """Latents that the library's own bound takes to codes, by looking through many."""
+    grid = torch.cartesian_prod(*[torch.linspace(-3, 3, 601)] * 2)
+    rounded = vq.codes_to_indices(vq.quantize(grid[None]))[0]
+    return torch.stack([grid[rounded == code].mean(dim=0) for code in codes])
+
+
+def test_diversity_spreads_the_codes_of_fsq():
+    """Latents of many kinds that all begin close together: the entropy term alone takes them apart."""
+    used = {}
+    for diversity in (0.0, 1.0):
+        quantizer = fsq(diversity)
+        given = 0.05 * torch.randn(8, 40, 4)
+        optimizer = torch.optim.Adam(quantizer.parameters(), lr=0.05)
+        for _ in range(200):
+            quantised, codes, loss = quantizer(given)
+            optimizer.zero_grad()
+            (loss + 0 * quantised.sum()).backward()
+            optimizer.step()
+        used[diversity] = len(codes.unique())
+    assert used[0.0] <= 4
+    assert used[1.0] >= 20
+    assert quantizer.eval()(given)[2] == 0, "of a validation it is no part"
+
+
+def test_standardised_latents_use_the_steps_of_fsq_alike_wherever_they_lie():
+    """Their scale and place, by which fsq would use one code of all, have no say."""
+    torch.manual_seed(0)
+    quantizer = Quantizer(4, QuantizerConfig(standardise=True, kind="fsq", codebook_size=64, fsq_levels=(8, 8)))
+    given = torch.randn(8, 200, 4)
+    codes = quantizer(given)[1]
+    assert torch.equal(quantizer(100 * given + 7)[1], codes)
+    assert len(codes.unique()) >= 60
+    assert torch.bincount(codes.flatten(), minlength=64).max() < 3 * 25, "of 1,600 latents 25 a code"
+
+
+def test_standardised_latents_in_eval_mode_go_by_what_training_saw():
+    torch.manual_seed(0)
+    quantizer = Quantizer(4, QuantizerConfig(standardise=True, kind="fsq", codebook_size=64, fsq_levels=(8, 8)))
+    for _ in range(100):
+        quantised, codes, _ = quantizer(5 + torch.randn(8, 200, 4))
+    quantizer.eval()
+    assert len(quantizer(5 + torch.randn(8, 200, 4))[1].unique()) >= 60
+    one = 5 + torch.randn(1, 1, 4)
+    quantised, codes, _ = quantizer(one)
+    assert torch.allclose(quantizer.look_up(codes), quantised, atol=1e-6)

@@ -46,6 +46,9 @@ VARIANTS = {
     "simvq": {"quantizer": {"kind": "simvq"}},
     "simvq with rotation": {"quantizer": {"kind": "simvq", "rotation_trick": True}},
     "fsq": {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4)}},
+    "standardised": {"quantizer": EMA | {"standardise": True}},
+    "fsq, standardised": {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4), "standardise": True}},
+    "fsq with diversity": {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4), "diversity": 0.02}},
 }
 EACH = pytest.mark.parametrize("fields", VARIANTS.values(), ids=VARIANTS)
 
