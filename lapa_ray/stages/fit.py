@@ -1,8 +1,8 @@
 """The one training loop that the VQ-VAE and the world model share.
 
-A `Task` holds model, optimiser and data; `Fit` runs it for some updates, logs, validates, keeps the best and the last
-checkpoint, and can go on from the last one to the very losses of a run that was never stopped. `run_fit` runs it in
-this process (no workers) or in Ray Train workers. Knows neither pictures nor codes.
+`Fit` runs a `Task` for some updates, logs, validates, keeps the best and the last checkpoint, and can go on from the
+last one to the very losses of a run that was never stopped. `run_fit` runs it in this process (no workers) or in Ray
+Train workers. Knows neither pictures nor codes.
 """
 
 from __future__ import annotations
@@ -12,18 +12,15 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from numpy.typing import NDArray
-from pydantic import Field, NonNegativeInt, PositiveInt
-from torch import Tensor, nn
+from torch import nn
 
 from lapa_ray.core.allocator import keep_freed_memory
 from lapa_ray.core.artefact import METRICS
-from lapa_ray.core.config import Config, Device, RayConfig, WandbConfig
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import MetricLog, forget_rows_after
 from lapa_ray.core.progress import Progress
@@ -31,127 +28,14 @@ from lapa_ray.core.seeds import generator_for, seed_for
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint, save_checkpoint
 from lapa_ray.models.device import check_compiler, resolve_device
+from lapa_ray.stages.fit_config import FitSpec, TrainingConfig
+from lapa_ray.stages.fit_share import Share, added_up, agree, wrap
+from lapa_ray.stages.fit_task import Figures, OnValidated, Task, TaskFactory, Turn
 from lapa_ray.stages.throughput import Throughput
 
 LAST, BEST = Path("checkpoints", "last.pt"), Path("checkpoints", "best.pt")
 KEPT = "update_{:07d}"
 """Name of what is kept of an update, but for its suffix."""
-Figures = dict[str, float]
-OnValidated = Callable[[int, Figures], None]
-"""Hears the number of updates made, and the figures of the validation that followed them; not of the last one."""
-
-
-class TrainingConfig(Config):
-    """How long and in what portions."""
-
-    num_epochs: PositiveInt = 100
-    """Passes over the training items."""
-    max_updates: PositiveInt | None = None
-    """Updates after which training ends, whatever is left of the epochs; no bound if not given."""
-    batch_size: PositiveInt = 32
-    """Items that go through the network at once, over all workers."""
-    accumulate_batches: PositiveInt = 1
-    """Batches whose gradients make one update."""
-    log_period_updates: PositiveInt = 20
-    """Updates between rows in the metric log."""
-    validation_period_epochs: PositiveInt = 1
-    """Epochs between validations; the last update is always followed by one."""
-
-
-class FitResources(Config):
-    """Where a training runs; none of it changes what is learnt but for the order of additions."""
-
-    part_of_identity = False
-
-    num_workers: int = Field(1, ge=0)
-    """Ray Train workers; 0 trains in this process, without Ray."""
-    device: Device = "auto"
-    """auto is CUDA, else MPS, else CPU."""
-    cpus_per_worker: float = Field(1.0, gt=0)
-    """CPU cores that a worker reserves."""
-    checkpoint_period_updates: PositiveInt = 200
-    """Updates between checkpoints to resume from."""
-    kept_checkpoint_period_updates: NonNegativeInt = 0
-    """Updates between checkpoints that are kept, beside the last and the best one; 0 keeps no others."""
-    throughput_period_updates: NonNegativeInt = 1000
-    """Updates between rows of samples/s, GPU memory and GPU utilisation in the metric log; 0 never."""
-    precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Numbers in which the network is evaluated, by autocast; weights and Adam stay float32. float16 scales its loss,
-    against gradients too small for it."""
-    compile: bool = False
-    """Run the network through torch.compile (a minute's start); needs a C++ compiler."""
-    checkpoint_gradients: bool = False
-    """Make the activations of encoder and decoder again on the way back instead of keeping them: less memory, more
-    time."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """Which of the workers this is."""
-
-    rank: int = 0
-    world_size: int = 1
-
-
-@dataclass(frozen=True)
-class Turn:
-    """Which items an update takes: `items` as the loop draws them, int64 [batch], each once an epoch.
-
-    A task whose items come in an order of their own goes by `batch`, from 0, of `epoch`, from 0.
-    """
-
-    epoch: int
-    batch: int
-    items: NDArray[np.int64]
-
-
-class Task(Protocol):
-    """What is trained: built in the worker that trains it."""
-
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-
-    @property
-    def num_items(self) -> int:
-        """Training items of this worker."""
-
-    def learning_rate(self, epoch: int, progress: float) -> float:
-        """Step size of the next update, in epoch `epoch` from 0, with the share `progress` of all updates made."""
-
-    def loss(self, network: nn.Module, turn: Turn) -> tuple[Tensor, dict[str, Tensor]]:
-        """Training loss of an update's items by `network` (the model, perhaps wrapped), and what to log of it."""
-
-    def observe(self, update: int, log: MetricLog, folder: Path) -> None:
-        """Look at the model after each update, on rank 0 alone: rows for `log`, files in `folder`, named by `update`.
-
-        What is seen changes nothing of what is learnt; a resumed run looks again after updates that it repeats. May
-        raise `LapaError` to end a training of which nothing is to be hoped.
-        """
-
-    def validate(self, tick: Callable[[float], None]) -> Figures:
-        """Figures over the whole validation split, `loss` among them (less is better); asked of rank 0 alone.
-
-        `tick` is to be called after each batch with the share that is done; what it raises ends the validation.
-        """
-
-
-class FitSpec(Protocol):
-    """What `run_fit` needs of a stage's config."""
-
-    @property
-    def seed(self) -> int: ...
-    @property
-    def training(self) -> TrainingConfig: ...
-    @property
-    def resources(self) -> FitResources: ...
-    @property
-    def ray(self) -> RayConfig: ...
-    @property
-    def wandb(self) -> WandbConfig: ...
-    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
-
-
-TaskFactory = Callable[[Share, torch.device], Task]
 
 
 @dataclass(frozen=True)
@@ -217,7 +101,7 @@ class Fit:
         if config.resources.compile:
             check_compiler()
         self._batch = batch_size(config.training, share)
-        num_items = int(_agree(task.num_items, share, "min"))  # every worker makes as many updates an epoch
+        num_items = int(agree(task.num_items, share, "min"))  # every worker makes as many updates an epoch
         self._updates_per_epoch = num_items // (self._batch * config.training.accumulate_batches)
         if not self._updates_per_epoch:
             raise _too_few(num_items, self._batch, config.training)
@@ -237,7 +121,7 @@ class Fit:
 
     def __call__(self, should_stop: Callable[[], bool], on_update: Callable[[int, str], None]) -> FitResult:
         """Train to the end, or until rank 0's `should_stop`; a checkpoint holds the state either way."""
-        network = _wrap(self._task.model, self._share, self._config.resources)
+        network = wrap(self._task.model, self._share, self._config.resources)
         with ExitStack() as stack:
             log = self._open_log(stack)
             tick = self._ticker(should_stop, on_update)
@@ -272,7 +156,7 @@ class Fit:
         """Add the gradients of the `number`-th batch of this update; its loss and what it is made of."""
         accumulate = self._config.training.accumulate_batches
         is_last = number == accumulate - 1
-        with _added_up(network, is_last=is_last):
+        with added_up(network, is_last=is_last):
             with _autocast(self._config.resources.precision, self._device):
                 loss, parts = self._task.loss(network, self._turn(number))
             value = float(loss.detach())
@@ -387,7 +271,7 @@ class Fit:
 
     def _agreed_stop(self, should_stop: Callable[[], bool]) -> bool:
         """Rank 0 looks; all follow, so that none waits for a gradient that never comes."""
-        return bool(_agree(float(self._share.rank == 0 and should_stop()), self._share, "max"))
+        return bool(agree(float(self._share.rank == 0 and should_stop()), self._share, "max"))
 
 
 def is_due(update: int, period_updates: int) -> bool:
@@ -413,37 +297,10 @@ def batch_size(training: TrainingConfig, share: Share) -> int:
     return max(1, training.batch_size // share.world_size)
 
 
-def _wrap(model: nn.Module, share: Share, resources: FitResources) -> nn.Module:
-    wrapped: Any = model
-    if share.world_size > 1:
-        from ray.train.torch import prepare_model
-
-        wrapped = prepare_model(model, move_to_device=False)
-    made: Any = torch.compile(wrapped) if resources.compile else wrapped
-    return made
-
-
-def _added_up(network: Any, *, is_last: bool) -> AbstractContextManager[Any]:
-    """Workers exchange the gradients of an update's last batch alone, which then hold those of all."""
-    exchanges = hasattr(network, "no_sync") and not is_last
-    return network.no_sync() if exchanges else nullcontext()
-
-
 def _autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
     if precision == "float32":
         return nullcontext()
     return torch.autocast(device.type, torch.bfloat16 if precision == "bfloat16" else torch.float16)
-
-
-def _agree(value: float, share: Share, how: str) -> float:
-    """The least or the greatest `value` of all workers."""
-    if share.world_size == 1:
-        return value
-    tensor = torch.tensor([float(value)])
-    if dist.get_backend() == "nccl":
-        tensor = tensor.cuda()
-    dist.all_reduce(tensor, op=dist.ReduceOp.MIN if how == "min" else dist.ReduceOp.MAX)
-    return float(tensor.item())
 
 
 def _write(log: MetricLog | None, step: int, values: Figures) -> None:

@@ -36,7 +36,7 @@ from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.sprite_recall import RECALL
 from lapa_ray.evaluation.sweep_page import render_sweep
 from lapa_ray.evaluation.sweep_results import Constraint, Mode, Setting, SweepResults, SweepTrial, none_is_best
-from lapa_ray.stages.fit import Figures
+from lapa_ray.stages.fit_task import Figures
 from lapa_ray.stages.held_out_sprites import recalls_of
 from lapa_ray.stages.train_vqvae import (
     VALIDATION_FIGURES,

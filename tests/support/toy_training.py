@@ -5,7 +5,8 @@ import time
 from pathlib import Path
 
 from lapa_ray.core.stop import StopRequest
-from lapa_ray.stages.fit import FitResources, FitResult, run_fit
+from lapa_ray.stages.fit import FitResult, run_fit
+from lapa_ray.stages.fit_config import FitResources
 from tests.support.toy_task import ToyConfig, ToyTask
 
 
