@@ -26,7 +26,11 @@ from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
-from lapa_ray.stages.fit import Figures, Fit, FitResources, Share, TrainingConfig, Turn, run_fit
+from lapa_ray.stages.fit import run_fit
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.fit_loop import Fit
+from lapa_ray.stages.fit_share import Share
+from lapa_ray.stages.fit_task import Figures, Turn
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig, VqvaeTask
 
 BATCH_SIZE, LEARNING_RATE, NUM_THREADS, WARM_UP = 32, 3e-4, 2, 5

@@ -30,7 +30,11 @@ from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.device import resolve_device
-from lapa_ray.stages.fit import LAST, Fit, FitResources, FitResult, FitSpec, Share, TaskFactory
+from lapa_ray.stages.fit_checkpoints import LAST
+from lapa_ray.stages.fit_config import FitResources, FitSpec
+from lapa_ray.stages.fit_loop import Fit, FitResult
+from lapa_ray.stages.fit_share import Share
+from lapa_ray.stages.fit_task import TaskFactory
 
 STOP_FILE, PROGRESS_FILE, RAY_FOLDER = ".stop", ".progress.json", ".ray_train"
 POLL_PERIOD_S = 0.3

@@ -17,7 +17,7 @@ from lapa_ray.core.seeds import generator_for
 from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.stream import Draw, PictureStream
-from lapa_ray.stages.fit import Turn
+from lapa_ray.stages.fit_task import Turn
 
 WINDOW_GB = 0.5
 """Pictures from which a stream draws, at most: more would mix little better and delay the start."""

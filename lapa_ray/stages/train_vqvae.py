@@ -32,17 +32,12 @@ from lapa_ray.models.perceptual import AgentDistance, VggDistance
 from lapa_ray.models.q_network import load_agent
 from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss, Target, look_up
 from lapa_ray.models.vqvae import HEIGHT, WIDTH, Vqvae, VqvaeConfig, VqvaeOutput, read_vqvae
-from lapa_ray.stages.fit import (
-    BEST,
-    Figures,
-    FitResources,
-    OnValidated,
-    Share,
-    TrainingConfig,
-    Turn,
-    batch_size,
-    run_fit,
-)
+from lapa_ray.stages.fit import run_fit
+from lapa_ray.stages.fit_checkpoints import BEST
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.fit_schedule import batch_size
+from lapa_ray.stages.fit_share import Share
+from lapa_ray.stages.fit_task import Figures, OnValidated, Turn
 from lapa_ray.stages.held_out_sprites import HeldOutSprites
 from lapa_ray.stages.pair_sources import Chances, Pair, ValidationPairs, training_pairs
 from lapa_ray.stages.pair_weights import Balance, pair_chances

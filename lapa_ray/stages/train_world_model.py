@@ -26,7 +26,10 @@ from lapa_ray.dataset.codes import CodeDataset, CodeEpisode
 from lapa_ray.dataset.splits import Split, named_parts
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.models.world_model import WorldModel, WorldModelConfig
-from lapa_ray.stages.fit import Figures, FitResources, Share, TrainingConfig, Turn, run_fit
+from lapa_ray.stages.fit import run_fit
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.fit_share import Share
+from lapa_ray.stages.fit_task import Figures, Turn
 
 VALIDATION_BATCH = 256
 

@@ -26,7 +26,8 @@ from lapa_ray.evaluation.pixels import PixelMetrics, to_8bit
 from lapa_ray.evaluation.rollouts import spread
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.vqvae import Vqvae, VqvaeOutput
-from lapa_ray.stages.fit import KEPT, is_due
+from lapa_ray.stages.fit_checkpoints import KEPT
+from lapa_ray.stages.fit_schedule import is_due
 from lapa_ray.stages.pair_sources import Pair
 from lapa_ray.stages.sample_sheet import SampleSheet
 

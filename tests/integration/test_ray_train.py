@@ -22,7 +22,10 @@ from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.vqvae import VqvaeConfig
 from lapa_ray.stages import fit_workers, train_vqvae
-from lapa_ray.stages.fit import LAST, FitResources, FitResult, Share, TrainingConfig
+from lapa_ray.stages.fit_checkpoints import LAST
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.fit_loop import FitResult
+from lapa_ray.stages.fit_share import Share
 from lapa_ray.stages.pair_sources import StreamedPairs, training_pairs
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig
 from lapa_ray.stages.vqvae_observer import ObservationConfig

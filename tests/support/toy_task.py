@@ -8,7 +8,9 @@ from torch import nn
 from lapa_ray.core.config import RayConfig, StageConfig
 from lapa_ray.core.metric_log import MetricLog
 from lapa_ray.core.seeds import seed_for
-from lapa_ray.stages.fit import FitResources, Share, TrainingConfig, Turn
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.fit_share import Share
+from lapa_ray.stages.fit_task import Turn
 
 
 class ToyConfig(StageConfig):

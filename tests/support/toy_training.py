@@ -5,7 +5,9 @@ import time
 from pathlib import Path
 
 from lapa_ray.core.stop import StopRequest
-from lapa_ray.stages.fit import FitResources, FitResult, run_fit
+from lapa_ray.stages.fit import run_fit
+from lapa_ray.stages.fit_config import FitResources
+from lapa_ray.stages.fit_loop import FitResult
 from tests.support.toy_task import ToyConfig, ToyTask
 
 

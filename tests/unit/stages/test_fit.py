@@ -12,7 +12,11 @@ from lapa_ray.core.metric_log import MetricLog, read_metrics
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.stages import throughput
-from lapa_ray.stages.fit import BEST, LAST, FitResources, FitResult, Share, TrainingConfig, run_fit
+from lapa_ray.stages.fit import run_fit
+from lapa_ray.stages.fit_checkpoints import BEST, LAST
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.fit_loop import FitResult
+from lapa_ray.stages.fit_share import Share
 from tests.support.stop_points import PowerCutAt, PowerCutError, StopAt
 from tests.support.toy_task import ToyConfig, ToyTask
 

@@ -22,7 +22,11 @@ from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.reconstruction_loss import LossConfig
 from lapa_ray.models.vqvae import VqvaeConfig
 from lapa_ray.stages import train_vqvae
-from lapa_ray.stages.fit import LAST, FitResources, Share, TrainingConfig, Turn, run_fit
+from lapa_ray.stages.fit import run_fit
+from lapa_ray.stages.fit_checkpoints import LAST
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.fit_share import Share
+from lapa_ray.stages.fit_task import Turn
 from lapa_ray.stages.pair_sources import StoredPairs, StreamedPairs, ValidationPairs, training_pairs
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig, VqvaeTask
 from tests.support.counter_env import read

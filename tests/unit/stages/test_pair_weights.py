@@ -9,7 +9,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.stream import Draw
 from lapa_ray.envs.ms_pacman import EATEN, MAZE, PHASE
-from lapa_ray.stages.fit import Turn
+from lapa_ray.stages.fit_task import Turn
 from lapa_ray.stages.pair_sources import BalancedPairs, training_pairs
 from lapa_ray.stages.pair_weights import pair_chances
 from tests.support.made_ram import made_ram

@@ -7,7 +7,11 @@ import yaml
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.evaluation.sweep_results import Setting
-from lapa_ray.stages.sweep import SweepConfig, best_yaml, plan, run, speed_of
+from lapa_ray.stages.sweep import run
+from lapa_ray.stages.sweep_config import SweepConfig
+from lapa_ray.stages.sweep_figures import speed_of
+from lapa_ray.stages.sweep_outputs import best_yaml
+from lapa_ray.stages.sweep_plan import plan
 from tests.support.drawn_play import PALETTE as NTSC
 from tests.support.drawn_play import drawn, ram_of
 from tests.support.recordings import write_play

@@ -15,7 +15,9 @@ from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, VqvaeOutput
-from lapa_ray.stages.fit import FitResources, FitResult, TrainingConfig, run_fit
+from lapa_ray.stages.fit import run_fit
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.fit_loop import FitResult
 from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, VqvaeTask, check_data
 from lapa_ray.stages.vqvae_observer import CollapseWatch, ObservationConfig
 from tests.support.made_ram import made_ram

@@ -12,7 +12,7 @@ from lapa_ray.models.checkpoint import save_checkpoint
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.reconstruction_loss import LossConfig
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, load_vqvae, read_vqvae
-from lapa_ray.stages.fit import FitResources, TrainingConfig
+from lapa_ray.stages.fit_config import FitResources, TrainingConfig
 from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, commonest_indices, run
 from tests.support.drawn_play import PALETTE, drawn, ram_of
 from tests.support.recordings import write_play
