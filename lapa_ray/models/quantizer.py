@@ -7,7 +7,7 @@ commitment weight, which is not the paper's loss (van den Oord et al. 2017, equa
 
 from __future__ import annotations
 
-from math import pi, prod, sqrt
+from math import log, pi, prod, sqrt
 from typing import Any, Literal, Self
 
 import torch
@@ -113,10 +113,7 @@ class Quantizer(nn.Module):
             self._time_revival()
         quantised, codes, *rest = self.vq(projected)
         loss = self._loss(projected, quantised, codes)
-        if self.config.diversity and self.config.kind == "fsq":
-            if self.training:
-                loss = loss - self.config.diversity * code_entropy(self.vq, projected)
-        elif self.config.diversity:
+        if self.config.diversity and self.config.kind != "fsq":
             loss = loss + rest[0]  # the library weighs commitment by 0
         return self.project_out(quantised), codes.long(), loss
 
@@ -127,11 +124,17 @@ class Quantizer(nn.Module):
 
     def _loss(self, projected: Tensor, quantised: Tensor, codes: Tensor) -> Tensor:
         if self.config.kind == "fsq":  # nothing is to be drawn to anything: rounding is all there is
-            return projected.new_zeros(())
+            return self._unevenness(projected)
         loss = self.config.commitment * F.mse_loss(projected, quantised.detach())
         if self.config.kind == "ema":
             return loss
         return loss + F.mse_loss(self._vectors(codes), projected.detach())
+
+    def _unevenness(self, projected: Tensor) -> Tensor:
+        """How far fsq's codes are from being used alike, weighted; 0 at best, and outside training."""
+        if not (self.training and self.config.diversity):
+            return projected.new_zeros(())
+        return self.config.diversity * (log(self.config.codebook_size) - code_entropy(self.vq, projected))
 
     def _vectors(self, codes: Tensor) -> Tensor:
         is_vq = isinstance(self.vq, VectorQuantize)
