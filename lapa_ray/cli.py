@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in STAGES:
         return _fail(_no_such_command(arguments[0]))
-    _prepare_libraries()
+    prepare_libraries()
     return _run_stage(arguments[0], arguments[1:])
 
 
@@ -176,7 +176,7 @@ def _positional(name: str, arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _prepare_libraries() -> None:
+def prepare_libraries() -> None:
     """Silence banners at their source and let threads wait asleep, here and in every process that this one starts."""
     # A thread that spins while it waits keeps a core from whoever has work; one that sleeps at once is slow to wake
     # where cores are idle. So it spins briefly, then sleeps (docs/decisions.md). Read once, when torch loads.
