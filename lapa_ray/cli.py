@@ -185,7 +185,9 @@ def prepare_libraries() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    # How often Ray Train asks its workers takes from their cores; a training's end is seen so much later at most.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process more, and nobody asks what it saw
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("WANDB_SILENT", "true")
     for category in (FutureWarning, DeprecationWarning):
