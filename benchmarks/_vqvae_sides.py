@@ -1,4 +1,4 @@
-"""The sides of the VQ-VAE benchmark: ours, a plain PyTorch loop on PNG files, the network alone, and Ray Train.
+"""The sides of the VQ-VAE benchmark: ours, a plain PyTorch loop on PNG files, the network alone.
 
 All train the same network with the same batch, loss and Adam, on the same pictures, and look at the loss after each
 update. Times are taken at the ends of updates; the first few of a round do not count.
@@ -6,10 +6,8 @@ update. Times are taken at the ends of updates; the first few of a round do not 
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
@@ -21,25 +19,21 @@ from torch import Tensor, nn
 
 from benchmarks import _png_loader
 from lapa_ray.core.config import RayConfig, WandbConfig
-from lapa_ray.core.files import write_json
-from lapa_ray.core.metric_log import MetricLog
-from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
-from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_config import FitResources, TrainingConfig
 from lapa_ray.stages.fit_loop import Fit
 from lapa_ray.stages.fit_share import Share
-from lapa_ray.stages.fit_task import Figures, Turn
 from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig, VqvaeTask
 
 BATCH_SIZE, LEARNING_RATE, NUM_THREADS, WARM_UP = 32, 3e-4, 2, 5
-TIMES = "times.json"
 NEVER = 10**9
 Batches = Iterator[tuple[Tensor, Tensor]]
 
 
-def config_of(frames: Path, out: Path, width: int, num_workers: int = 0, num_updates: int = NEVER) -> TrainVqvaeConfig:
+def config_of(
+    frames: Path, out: Path, width: int, num_workers: int = 0, num_updates: int = NEVER, *, compiles: bool = False
+) -> TrainVqvaeConfig:
     """As the source trains, but for the width; pairs of last frames; validated after the last update alone."""
     training = TrainingConfig(
         num_epochs=NEVER, max_updates=num_updates, batch_size=BATCH_SIZE, validation_period_epochs=NEVER
@@ -51,7 +45,7 @@ def config_of(frames: Path, out: Path, width: int, num_workers: int = 0, num_upd
         model=VqvaeConfig(width=width),
         learning_rate=LEARNING_RATE,
         training=training,
-        resources=FitResources(num_workers=num_workers, cpus_per_worker=NUM_THREADS),
+        resources=FitResources(num_workers=num_workers, cpus_per_worker=NUM_THREADS, compile=compiles),
         wandb=WandbConfig(mode="disabled"),
         ray=RayConfig(num_cpus=2 * NUM_THREADS),
     )
@@ -149,52 +143,3 @@ def one_batch() -> Batches:
 def png_batches(pairs: _png_loader.PngPairs) -> Batches:
     """Shuffled, by torch's DataLoader."""
     return _png_loader.batches(pairs, BATCH_SIZE)
-
-
-class TimedTask(VqvaeTask):
-    """Leaves the times at which its updates ended beside what it makes."""
-
-    def __init__(self, config: TrainVqvaeConfig, share: Share, device: torch.device) -> None:
-        torch.set_num_threads(NUM_THREADS)  # whatever Ray makes of a worker
-        super().__init__(config, share, device)
-        self._times: list[float] = []
-
-    def observe(self, update: int, log: MetricLog, folder: Path) -> None:
-        """Note the time."""
-        super().observe(update, log, folder)
-        self._times.append(time.perf_counter())
-        if update == self._config.training.max_updates:
-            write_json(folder / TIMES, self._times)
-
-    def validate(self, tick: Callable[[float], None]) -> Figures:  # noqa: ARG002
-        """Nothing: updates alone are timed, and the last would be followed by the whole validation split."""
-        return {"loss": 0.0}
-
-
-def in_a_loop(config: TrainVqvaeConfig, num_workers: int) -> list[float]:
-    """When updates ended of a new training by our loop: in this process, or in so many workers of Ray Train's."""
-    config.out.mkdir(parents=True)
-    resources = config.resources.model_copy(update={"num_workers": num_workers})
-    here = config.model_copy(update={"resources": resources})
-    run_fit("benchmark", here, partial(TimedTask, here), config.out, StopRequest())
-    times: list[float] = json.loads((config.out / TIMES).read_text())
-    return times
-
-
-def bare(config: TrainVqvaeConfig, num_updates: int) -> list[float]:
-    """When updates ended of a bare loop over the same batches: no log, no checkpoint, no look for a stop."""
-    task = VqvaeTask(config, Share(), resolve_device(config.resources.device))
-    order, times = np.random.default_rng(0).permutation(task.num_items), []
-    task.model.train()
-    for update in range(num_updates):
-        items = np.take(order, range(update * BATCH_SIZE, (update + 1) * BATCH_SIZE), mode="wrap")
-        task.optimizer.zero_grad(set_to_none=True)
-        loss, _ = task.loss(task.model, Turn(0, update, items))
-        float(loss.detach())
-        loss.backward()
-        task.optimizer.step()
-        times.append(time.perf_counter())
-    return times
-
-
-TimesOf = Callable[[int], list[float]]

@@ -1,9 +1,12 @@
 """`train-vqvae` beside a plain PyTorch loop on PNG files, beside its own network alone, and with Ray Train around it.
 
-Every ratio is of one run: rounds of the sides alternate, and the median of the rounds' ratios counts. All sides train
-the same network with batches of 32 on the same pictures of random play, recorded here; on a CPU all of them on the same
-two cores, the PNG files read by two workers of torch's DataLoader. The floor is forward, backward and Adam alone, on
-one batch that is there already: no training of this network is faster in the same layout and precision.
+Every ratio is of one run: rounds of the sides alternate, and the median of the rounds' ratios counts. Each side is a
+process of its own, which waits while another works: the plain loop has PyTorch's own defaults, and none of what ours
+sets for its process. All sides train the same network with batches of 32 on the same pictures of random play, recorded
+here; on a CPU all of them on the same two cores, the PNG files read by two workers of torch's DataLoader. The floor is
+forward, backward and Adam alone, on one batch that is there already, in a process set up like ours: no training of this
+network is faster in the same layout and precision, but for what a compiler joins. Ray is up while its side trains, and
+no longer: what its processes take of the cores is part of its overhead.
 """
 
 from __future__ import annotations
@@ -11,7 +14,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -19,25 +23,12 @@ from statistics import median
 import torch
 
 from benchmarks._frames import last_frames, record, write_pngs
-from benchmarks._png_loader import PngPairs
 from benchmarks._result import Row, keep_to_two_cores, print_rows, say
-from benchmarks._vqvae_sides import (
-    NUM_THREADS,
-    WARM_UP,
-    Ours,
-    PlainLoop,
-    TimesOf,
-    bare,
-    config_of,
-    in_a_loop,
-    one_batch,
-    png_batches,
-    samples_per_s,
-    seconds_per_update,
-)
-from lapa_ray.actors.cluster import ray_session
-from lapa_ray.core.config import RayConfig
-from lapa_ray.models.device import resolve_device
+from benchmarks._side_process import SideProcess
+from benchmarks._vqvae_loops import LOOPS
+from benchmarks._vqvae_sides import samples_per_s, seconds_per_update
+from lapa_ray.core.errors import LapaError
+from lapa_ray.models.device import check_compiler
 
 
 @dataclass(frozen=True)
@@ -56,54 +47,59 @@ CPU_WIDTH, GPU_WIDTH = 16, 64
 Rounds = Mapping[str, list[float]]
 
 
+SIDES = ("ours", "plain", "plain_channels_last", "floor")
+COMPILED = "ours_compiled"
+
+
 def main() -> int:
     """Measure, print a row a figure."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.vqvae", description=__doc__.partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="one short round of a tiny network instead of five")
     size = QUICK if parser.parse_args().quick else Size()
     keep_to_two_cores()
-    device = resolve_device("auto")
-    torch.set_num_threads(NUM_THREADS)
     with tempfile.TemporaryDirectory(prefix="lapa-bench-") as scratch:
-        rates, seconds = measure(Path(scratch), size, device)
+        rates, seconds = measure(Path(scratch), size)
     print_rows("vqvae", rows(rates, seconds))
     return 0
 
 
-def measure(folder: Path, size: Size, device: torch.device) -> tuple[Rounds, Rounds]:
+def measure(folder: Path, size: Size) -> tuple[Rounds, Rounds]:
     """Samples/s of the sides, and seconds an update with and without Ray Train, a round each."""
     say(f"recording {size.num_episodes} episodes of random play, and writing the last frames of its steps as PNG")
     steps = last_frames(record(folder / "frames", size.num_episodes), folder / "steps")
     write_pngs(steps, folder / "png")
-    width = size.width or (CPU_WIDTH if device.type == "cpu" else GPU_WIDTH)
-    pngs = PngPairs(folder / "png", steps, "last")
-    ours = Ours(config_of(folder / "steps", folder / "ours", width))
-    sides: dict[str, TimesOf] = {
-        "ours": ours.times,
-        "plain": PlainLoop(png_batches(pngs), width, device, channels_last=False).times,
-        "plain_channels_last": PlainLoop(png_batches(pngs), width, device, channels_last=True).times,
-        "floor": PlainLoop(one_batch(), width, device, channels_last=True).times,
-    }
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    for index in range(size.num_rounds):
-        say(f"round {index + 1} of {size.num_rounds}: {', '.join(sides)}")
-        for name, times_of in sides.items():
-            rates[name].append(samples_per_s(times_of(size.num_updates)))
-    return rates, _with_and_without_ray(folder, size, width)
+    sides = [*SIDES, *([COMPILED] if _has_compiler() else [])]
+    rates = {name: [samples_per_s(of) for of in times] for name, times in _times(sides, folder, size).items()}
+    seconds = {name: [seconds_per_update(of) for of in times] for name, times in _times([*LOOPS], folder, size).items()}
+    return rates, seconds
 
 
-def _with_and_without_ray(folder: Path, size: Size, width: int) -> Rounds:
-    seconds: dict[str, list[float]] = {"ray_train": [], "fit": [], "bare": []}
-    num_updates = WARM_UP + size.num_updates
-    with ray_session(RayConfig(num_cpus=2 * NUM_THREADS)):
+def _times(sides: Sequence[str], folder: Path, size: Size) -> dict[str, list[list[float]]]:
+    """When the updates of each round ended; the sides live from the first round to the last, and take turns."""
+    width = size.width or (GPU_WIDTH if torch.accelerator.is_available() else CPU_WIDTH)
+    times: dict[str, list[list[float]]] = {name: [] for name in sides}
+    with ExitStack() as stack:
+        processes = {
+            name: stack.enter_context(SideProcess("benchmarks._vqvae_side", name, str(folder), str(width)))
+            for name in sides
+        }
+        for name, process in processes.items():
+            say(f"starting {name}")
+            process.times(1)
         for index in range(size.num_rounds):
-            say(f"round {index + 1} of {size.num_rounds}: {', '.join(seconds)}")
-            for name, num_workers in (("ray_train", 1), ("fit", 0)):
-                config = config_of(folder / "steps", folder / f"{name}_{index}", width, num_workers, num_updates)
-                seconds[name].append(seconds_per_update(in_a_loop(config, num_workers)))
-            config = config_of(folder / "steps", folder / f"bare_{index}", width)
-            seconds["bare"].append(seconds_per_update(bare(config, num_updates)))
-    return seconds
+            say(f"round {index + 1} of {size.num_rounds}: {', '.join(sides)}")
+            for name, process in processes.items():
+                times[name].append(process.times(size.num_updates))
+    return times
+
+
+def _has_compiler() -> bool:
+    try:
+        check_compiler()
+    except LapaError as error:
+        say(f"without {COMPILED}: {error}")
+        return False
+    return True
 
 
 def rows(rates: Rounds, seconds: Rounds) -> list[Row]:
@@ -120,7 +116,8 @@ def rows(rates: Rounds, seconds: Rounds) -> list[Row]:
             f"{ours}, plain loop with our layout {rate['plain_channels_last']:,.1f}",
         ),
         Row("vs_floor", _ratio(rates, "ours", "floor"), "–", f"{ours}, network alone {rate['floor']:,.1f}"),
-        Row("samples_per_s", rate["ours"], "–", "batches of 32, in this process"),
+        Row("samples_per_s", rate["ours"], "–", "batches of 32, without Ray"),
+        *_compiled_rows(rates),
         Row(
             "train_overhead",
             _ratio(seconds, "ray_train", "bare") - 1,
@@ -131,8 +128,20 @@ def rows(rates: Rounds, seconds: Rounds) -> list[Row]:
             "loop_overhead",
             _ratio(seconds, "fit", "bare") - 1,
             "–",
-            f"{update_ms['fit']:,.1f} ms an update of our loop in this process, {bare_ms}",
+            f"{update_ms['fit']:,.1f} ms an update of our loop without Ray, {bare_ms}",
         ),
+    ]
+
+
+def _compiled_rows(rates: Rounds) -> list[Row]:
+    """Of our loop with `--resources.compile true`, if there is a compiler; its start is not timed."""
+    if COMPILED not in rates:
+        return []
+    rate, plain, ours = (median(rates[name]) for name in (COMPILED, "plain", "ours"))
+    of = f"{rate:,.1f} samples/s with --resources.compile true"
+    return [
+        Row("compiled_vs_plain_loop", _ratio(rates, COMPILED, "plain"), "–", f"{of}, plain loop {plain:,.1f}"),
+        Row("compiled_vs_ours", _ratio(rates, COMPILED, "ours"), "–", f"{of}, {ours:,.1f} without"),
     ]
 
 

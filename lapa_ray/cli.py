@@ -75,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if arguments[0] not in STAGES:
         return _fail(_no_such_command(arguments[0]))
-    _prepare_libraries()
+    prepare_libraries()
     return _run_stage(arguments[0], arguments[1:])
 
 
@@ -176,7 +176,7 @@ def _positional(name: str, arguments: list[str]) -> list[str]:
     return arguments
 
 
-def _prepare_libraries() -> None:
+def prepare_libraries() -> None:
     """Silence banners at their source and let threads wait asleep, here and in every process that this one starts."""
     # A thread that spins while it waits keeps a core from whoever has work; one that sleeps at once is slow to wake
     # where cores are idle. So it spins briefly, then sleeps (docs/decisions.md). Read once, when torch loads.
@@ -185,7 +185,9 @@ def _prepare_libraries() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_TRAIN_ENABLE_PRINT_PATCH", "0")
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    # How often Ray Train asks its workers takes from their cores; a training's end is seen so much later at most.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "1")
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # a process more, and nobody asks what it saw
     os.environ.setdefault("RAY_DEDUP_LOGS", "1")
     os.environ.setdefault("WANDB_SILENT", "true")
     for category in (FutureWarning, DeprecationWarning):

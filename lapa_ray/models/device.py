@@ -20,13 +20,18 @@ def resolve_device(name: Device, option: str = "--resources.device") -> torch.de
 
     Raises `LapaError` where there is none, which names the `option` that asked for it.
     """
-    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", CPU_INSTRUCTIONS)  # read at the first layer that runs
+    bound_cpu_instructions()
     present = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return torch.device(next(kind for kind, is_there in present.items() if is_there))
     if not present[name]:
         raise LapaError(f"{option} {name}: this machine has none that PyTorch can use; give auto or cpu.")
     return torch.device(name)
+
+
+def bound_cpu_instructions() -> None:
+    """For every process that trains, before its first layer runs: oneDNN reads it then."""
+    os.environ.setdefault("ONEDNN_MAX_CPU_ISA", CPU_INSTRUCTIONS)
 
 
 def check_compiler() -> None:

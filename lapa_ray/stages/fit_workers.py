@@ -29,7 +29,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
-from lapa_ray.models.device import resolve_device
+from lapa_ray.models.device import bound_cpu_instructions, resolve_device
 from lapa_ray.stages.fit_checkpoints import LAST
 from lapa_ray.stages.fit_config import FitResources, FitSpec
 from lapa_ray.stages.fit_loop import Fit, FitResult
@@ -135,6 +135,7 @@ def _device(asked: Device, share: Share) -> torch.device:
 
     Several workers of one Mac would share its one MPS, and cannot add up their gradients there: `auto` leaves it.
     """
+    bound_cpu_instructions()  # a worker on another machine has nothing of what the driver set
     given = torch.device("cpu") if asked in {"cpu", "mps"} else get_device()
     is_free = asked == "auto" and given.type == "cpu" and share.world_size == 1
     if asked == "mps" or (is_free and torch.backends.mps.is_available()):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from ray.train.v2._internal import constants
 
 from lapa_ray import cli
 from lapa_ray.core.artefact import open_artefact
@@ -19,6 +20,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.dataset.stream import Draw
 from lapa_ray.models.checkpoint import load_checkpoint
+from lapa_ray.models.device import CPU_INSTRUCTIONS
 from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.vqvae import VqvaeConfig
 from lapa_ray.stages import fit_workers, train_vqvae
@@ -152,6 +154,22 @@ def test_the_device_of_a_worker(monkeypatch, asked, given, num_workers, has_mps,
     monkeypatch.setattr(fit_workers, "get_device", lambda: torch.device(given))
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
     assert fit_workers._device(asked, Share(0, num_workers)) == torch.device(expected)
+
+
+def test_a_worker_bounds_its_instructions_itself(monkeypatch):
+    """Where Ray was up before this process, such as a cluster's, workers inherit nothing of it."""
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    fit_workers._device("cpu", Share())
+    assert os.environ["ONEDNN_MAX_CPU_ISA"] == CPU_INSTRUCTIONS
+
+
+def test_ray_train_knows_what_the_command_line_asks_of_it(monkeypatch):
+    """By names that are none of its documented interface."""
+    monkeypatch.setattr(os, "environ", {})
+    cli.prepare_libraries()
+    asked = {name for name in os.environ if name.startswith("RAY_TRAIN_")}
+    assert asked
+    assert asked <= {value for value in vars(constants).values() if isinstance(value, str)}
 
 
 def test_two_workers_stream_pairs_that_do_not_fit_their_memory(tmp_path):

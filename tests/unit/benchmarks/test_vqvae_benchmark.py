@@ -1,24 +1,28 @@
 """The VQ-VAE benchmark: its figures of made times, that both networks are one, and that the sides make real updates."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
-from benchmarks import _vqvae_sides
+from benchmarks import _vqvae_loops, _vqvae_sides
+from benchmarks._vqvae_loops import bare, in_a_loop
 from benchmarks._vqvae_sides import (
     BATCH_SIZE,
     WARM_UP,
     Ours,
     PlainLoop,
     PlainVqvae,
-    bare,
     config_of,
-    in_a_loop,
     one_batch,
     samples_per_s,
     seconds_per_update,
 )
 from benchmarks.vqvae import rows
+from lapa_ray.models.device import CPU_INSTRUCTIONS
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
 from tests.support.recordings import frames_artefact
 
@@ -38,6 +42,8 @@ def test_ratios_are_medians_over_rounds_and_overheads_their_excess():
     }
     seconds = {"ray_train": [1.1, 2.2, 3.0], "fit": [1.0, 2.2, 3.0], "bare": [1.0, 2.0, 3.0]}
     told = {row.key: row.value for row in rows(rates, seconds)}
+    compiled = {row.key: row.value for row in rows(rates | {"ours_compiled": [60.0, 40.0, 60.0]}, seconds)}
+    assert compiled == pytest.approx(told | {"compiled_vs_plain_loop": 2.0, "compiled_vs_ours": 1.0})
     assert told == pytest.approx(
         {
             "vs_plain_loop": 2.0,  # 1.5, 2, 3
@@ -67,7 +73,8 @@ def test_the_plain_network_is_ours_in_another_layout():
 
 def test_the_sides_make_updates(tmp_path, monkeypatch):
     """Ours goes on where its last round ended."""
-    monkeypatch.setattr(_vqvae_sides, "BATCH_SIZE", 2)
+    for module in (_vqvae_sides, _vqvae_loops):
+        monkeypatch.setattr(module, "BATCH_SIZE", 2)
     monkeypatch.setattr(_vqvae_sides, "WARM_UP", 1)
     frames = frames_artefact(tmp_path / "frames", [6, 6]).artefact.path
     ours = Ours(config_of(frames, tmp_path / "ours", 2))
@@ -78,6 +85,27 @@ def test_the_sides_make_updates(tmp_path, monkeypatch):
     assert len(plain.times(1)) == 2
     assert (plain.model.encoder[0].weight != before).any()
     config = config_of(frames, tmp_path / "timed", 2, num_updates=2)
-    for times in (in_a_loop(config, 0), bare(config, 2)):
+    for times in (in_a_loop(config), bare(config, 2)):
         assert len(times) == 2
         assert times == sorted(times)
+
+
+SETTINGS = """
+import json, os, sys
+from pathlib import Path
+from benchmarks import _vqvae_side
+side = _vqvae_side.plain_side if sys.argv[1] in _vqvae_side.PLAIN else _vqvae_side.our_side
+side(sys.argv[1], Path(sys.argv[2]), 2)
+print(json.dumps([os.environ.get(name) for name in ("OMP_WAIT_POLICY", "ONEDNN_MAX_CPU_ISA")]))
+"""
+
+
+@pytest.mark.parametrize("name", ["plain", "floor"])
+def test_a_plain_side_has_nothing_of_what_ours_sets_for_its_process(tmp_path, monkeypatch, name):
+    frames_artefact(tmp_path / "steps", [6, 6])
+    for variable in ("OMP_WAIT_POLICY", "ONEDNN_MAX_CPU_ISA"):
+        monkeypatch.delenv(variable, raising=False)
+    command = [sys.executable, "-c", SETTINGS, name, str(tmp_path)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    expected = [None, None] if name == "plain" else ["PASSIVE", CPU_INSTRUCTIONS]
+    assert json.loads(done.stdout) == expected
