@@ -19,7 +19,8 @@ from lapa_ray.models.device import resolve_device
 from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_share import Share
 from lapa_ray.stages.fit_task import Figures, Turn
-from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, VqvaeTask
+from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
+from lapa_ray.stages.vqvae_task import VqvaeTask
 
 TIMES = "times.json"
 LOOPS = {"ray_train": 1, "fit": 0, "bare": 0}

@@ -24,7 +24,8 @@ from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
 from lapa_ray.stages.fit_config import FitResources, TrainingConfig
 from lapa_ray.stages.fit_loop import Fit
 from lapa_ray.stages.fit_share import Share
-from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig, VqvaeTask
+from lapa_ray.stages.vqvae_config import PairConfig, TrainVqvaeConfig
+from lapa_ray.stages.vqvae_task import VqvaeTask
 
 BATCH_SIZE, LEARNING_RATE, NUM_THREADS, WARM_UP = 32, 3e-4, 2, 5
 NEVER = 10**9

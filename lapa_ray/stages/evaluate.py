@@ -38,7 +38,7 @@ from lapa_ray.evaluation.returns import play_random_episode, returns_group
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.vqvae import Vqvae, load_vqvae
 from lapa_ray.models.world_model import load_world_model
-from lapa_ray.stages.train_vqvae import PairConfig
+from lapa_ray.stages.vqvae_config import PairConfig
 
 FIGURES, PICTURES, CODES = "figures.json", "pictures.npz", "codes.npz"
 

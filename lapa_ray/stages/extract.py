@@ -29,7 +29,7 @@ from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.vqvae import VqvaeConfig, load_vqvae
-from lapa_ray.stages.train_vqvae import check_size
+from lapa_ray.stages.vqvae_data import check_size
 
 BATCH = 64
 

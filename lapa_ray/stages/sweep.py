@@ -19,7 +19,8 @@ from lapa_ray.stages.sweep_figures import check_figures, check_recalls
 from lapa_ray.stages.sweep_outputs import HTML, manifest_figures, print_outcome, write_outputs
 from lapa_ray.stages.sweep_plan import plan
 from lapa_ray.stages.sweep_trials import train_all, trial_of
-from lapa_ray.stages.train_vqvae import agent_of, check_data
+from lapa_ray.stages.train_vqvae import agent_of
+from lapa_ray.stages.vqvae_data import check_data
 
 CONFIG = SweepConfig
 

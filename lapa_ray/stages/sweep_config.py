@@ -12,8 +12,8 @@ from pydantic import Field, PositiveInt
 
 from lapa_ray.core.config import NOT_IDENTITY, Config, RayConfig, StageConfig
 from lapa_ray.evaluation.sweep_results import Mode
-from lapa_ray.stages.train_vqvae import VqvaeTraining
 from lapa_ray.stages.trials import TrialResources
+from lapa_ray.stages.vqvae_config import VqvaeTraining
 
 
 class SweepResources(TrialResources):

@@ -17,7 +17,7 @@ from lapa_ray.evaluation.sweep_results import Constraint
 from lapa_ray.stages.held_out_sprites import recalls_of
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_plan import Planned
-from lapa_ray.stages.train_vqvae import VALIDATION_FIGURES
+from lapa_ray.stages.vqvae_task import VALIDATION_FIGURES
 
 SPEED = "samples_per_s"
 """What an objective or a constraint may be of beside validation figures: the median of a training's rows of it."""

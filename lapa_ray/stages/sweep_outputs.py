@@ -22,7 +22,7 @@ from lapa_ray.evaluation.sweep_page import render_sweep
 from lapa_ray.evaluation.sweep_results import Constraint, Setting, SweepResults, SweepTrial, none_is_best
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_plan import apply_setting, slug
-from lapa_ray.stages.train_vqvae import VqvaeTraining
+from lapa_ray.stages.vqvae_config import VqvaeTraining
 
 HTML, TABLE, BEST_CONFIG = "sweep.html", "trials.parquet", "best.yaml"
 

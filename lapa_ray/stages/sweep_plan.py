@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.stages.sweep_config import SweepConfig
-from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, absolute
+from lapa_ray.stages.train_vqvae import absolute
+from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 
 TRIALS = "trials"
 LARGEST_SEED = 2**31 - 1

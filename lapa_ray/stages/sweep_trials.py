@@ -23,8 +23,9 @@ from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_figures import speed_of, validation_figures
 from lapa_ray.stages.sweep_outputs import known_failures
 from lapa_ray.stages.sweep_plan import Planned
-from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, train
+from lapa_ray.stages.train_vqvae import train
 from lapa_ray.stages.trials import ENDED_EARLY, TrialRun, run_trials
+from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 
 
 def train_all(

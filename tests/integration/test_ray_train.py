@@ -29,7 +29,7 @@ from lapa_ray.stages.fit_config import FitResources, TrainingConfig
 from lapa_ray.stages.fit_loop import FitResult
 from lapa_ray.stages.fit_share import Share
 from lapa_ray.stages.pair_sources import StreamedPairs, training_pairs
-from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig
+from lapa_ray.stages.vqvae_config import PairConfig, TrainVqvaeConfig
 from lapa_ray.stages.vqvae_observer import ObservationConfig
 from tests.support.recordings import frames_artefact
 from tests.support.toy_task import ToyConfig

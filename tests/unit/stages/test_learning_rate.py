@@ -9,8 +9,9 @@ from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_checkpoints import LAST
-from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, VqvaeTask
 from lapa_ray.stages.train_world_model import TrainWorldModelConfig, WorldModelTask
+from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
+from lapa_ray.stages.vqvae_task import VqvaeTask
 from tests.support.toy_task import ToyConfig, ToyTask
 
 

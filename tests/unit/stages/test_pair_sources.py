@@ -28,7 +28,8 @@ from lapa_ray.stages.fit_config import FitResources, TrainingConfig
 from lapa_ray.stages.fit_share import Share
 from lapa_ray.stages.fit_task import Turn
 from lapa_ray.stages.pair_sources import StoredPairs, StreamedPairs, ValidationPairs, training_pairs
-from lapa_ray.stages.train_vqvae import PairConfig, TrainVqvaeConfig, VqvaeTask
+from lapa_ray.stages.vqvae_config import PairConfig, TrainVqvaeConfig
+from lapa_ray.stages.vqvae_task import VqvaeTask
 from tests.support.counter_env import read
 from tests.support.recordings import frames_artefact
 from tests.support.stop_points import StopAt

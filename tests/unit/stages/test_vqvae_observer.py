@@ -18,8 +18,10 @@ from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, VqvaeOutput
 from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_config import FitResources, TrainingConfig
 from lapa_ray.stages.fit_loop import FitResult
-from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, VqvaeTask, check_data
+from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
+from lapa_ray.stages.vqvae_data import check_data
 from lapa_ray.stages.vqvae_observer import CollapseWatch, ObservationConfig
+from lapa_ray.stages.vqvae_task import VqvaeTask
 from tests.support.made_ram import made_ram
 from tests.support.pictures import wandering_square
 from tests.support.recordings import write_play

@@ -13,7 +13,9 @@ from lapa_ray.models.quantizer import QuantizerConfig
 from lapa_ray.models.reconstruction_loss import LossConfig
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, load_vqvae, read_vqvae
 from lapa_ray.stages.fit_config import FitResources, TrainingConfig
-from lapa_ray.stages.train_vqvae import TrainVqvaeConfig, commonest_indices, run
+from lapa_ray.stages.train_vqvae import run
+from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
+from lapa_ray.stages.vqvae_task import commonest_indices
 from tests.support.drawn_play import PALETTE, drawn, ram_of
 from tests.support.recordings import write_play
 
