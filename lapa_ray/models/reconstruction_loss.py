@@ -149,6 +149,7 @@ def _mean_at_places(logits: Tensor, target: Target, patch: int) -> Tensor:
     """Weighted cross-entropy, on average over the draws of places that of all pixels; logits float [n, K, patch²]."""
     assert target.classes is not None
     assert target.places is not None
+    assert target.counts is not None
     errors = F.cross_entropy(logits, _at(target.classes, target.places, patch), reduction="none")
     weights = target.counts * _at(target.weights, target.places, patch)
     return (weights * errors).sum() / target.weights.sum()

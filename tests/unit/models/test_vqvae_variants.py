@@ -215,6 +215,7 @@ def test_classes_are_the_nearest_colours():
         ({"channels": (1, 2)}, "channels: this grid, shrink and patch take 5 layers; got 2"),
         ({"quantizer": {"kind": "fsq"}}, r"fsq_levels: their product should be codebook_size \(16\); got 256"),
         ({"quantizer": {"kind": "simvq", "kmeans_init": True}}, "kmeans_init: has no meaning with kind simvq"),
+        ({"quantizer": {"kind": "simvq", "diversity": 0.1}}, "diversity: has no meaning with kind simvq"),
         (
             {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4), "rotation_trick": True}},
             "rotation_trick: has no meaning",
