@@ -38,6 +38,8 @@ def encoder_stack(num_channels: int, way: Way, out: int) -> nn.Sequential:
 
 
 def _patches(channels: int, width: int, way: Way) -> nn.Conv2d:
-    """One place a patch: the same as pixels that become channels, of which a 1×1 convolution is taken, but faster."""
+    """One place a patch: as if pixels became channels, of which a 1×1 convolution is taken, but faster. Where the size
+    is no multiple, patches begin 1 or 2 px beyond the picture.
+    """
     high, wide = (-(-(-size % way.patch) // 2) for size in way.sizes[0])
     return nn.Conv2d(channels, width, way.patch, stride=way.patch, padding=(high, wide), bias=False)

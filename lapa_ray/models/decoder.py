@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from lapa_ray.models.conditioning import Conditioning
@@ -64,7 +63,8 @@ class Decoder(nn.Module):
         if self._patch == 1:
             chosen = _rows(last(x))[places]
         else:
-            chosen = F.linear(_rows(x)[places], last.weight.flatten(1), last.bias)
+            as_picture = _rows(x)[places][None, :, None].permute(0, 3, 1, 2)  # of one column
+            chosen = _rows(last(as_picture))
         if self.background is not None:
             background = _rows(self.background)
             # Not by [...]: where rows are chosen again and again, index_select is faster on the way back.

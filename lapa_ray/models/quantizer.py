@@ -7,6 +7,7 @@ commitment weight, which is not the paper's loss (van den Oord et al. 2017, equa
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from math import log, pi, prod, sqrt
 from typing import Any, Literal, Self
 
@@ -25,7 +26,7 @@ logger.disable("vector_quantize_pytorch")
 OF_AVERAGES_OR_CODES = ("kmeans_init", "revive_below")
 """Options that only codes that are parameters or averages of their own have a meaning for."""
 NORMAL_TO_EVEN = sqrt(2 / pi)
-"""Times a normal variable, tanh of it is spread nearly evenly over [−1, 1], where fsq has its steps."""
+"""Of this times a normal variable, tanh is spread nearly evenly over (−1, 1), where fsq has its steps."""
 SHARPNESS = 4.0
 """How fast the probability of a code of fsq falls with the squared distance, in steps, where diversity asks for it:
 that of the next step is 2 % of that of the code a latent lies on."""
@@ -51,7 +52,7 @@ class QuantizerConfig(Config):
     """Project latents to this many dimensions before the look-up; code_dim if not given. fsq has its own."""
     standardise: bool = False
     """Normalise latents to mean 0 and variance 1 over the batch, each dimension of the look-up by itself, before they
-    are quantised (Łańcucki et al. 2020); with fsq, so that the steps of each dimension are used alike."""
+    are quantised (Łańcucki et al. 2020); with fsq, so that they reach all steps of each dimension."""
     rotation_trick: bool = False
     """Gradients are rotated from code to latent instead of copied (Fifty et al. 2024)."""
     kmeans_init: bool = False
@@ -61,8 +62,7 @@ class QuantizerConfig(Config):
     revive_period_updates: PositiveInt = 1
     """Updates between two looks for such codes; batches where an update adds up several."""
     diversity: float = Field(0.0, ge=0)
-    """Weight of the entropy of the codes' mean probability in a batch, which is to be large (Yu et al. 2023); of fsq
-    0.02 has it use its codes evenly."""
+    """Weight of the entropy of the codes' mean probability in a batch, which is to be large (Yu et al. 2023)."""
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:
@@ -146,7 +146,7 @@ class Quantizer(nn.Module):
         if self.norm is not None:
             projected = self.norm(projected.flatten(0, 1)).view(projected.shape)
             if self.config.kind == "fsq":
-                projected = NORMAL_TO_EVEN * projected
+                projected = NORMAL_TO_EVEN * projected - _Bounds.of(self.vq).shift  # which the library adds again
         return F.normalize(projected, dim=-1) if self.config.cosine else projected
 
     def _time_revival(self) -> None:
@@ -163,12 +163,30 @@ def code_entropy(fsq: FSQ, latents: Tensor) -> Tensor:
     The softmax over codes of minus `SHARPNESS` times the squared distance, in steps, from the latent as it is before
     rounding (Mentzer et al. 2023, section 3.1), which has gradients where the code itself has none.
     """
-    levels = fsq._levels
-    half, offset = (levels - 1) * (1 + 1e-3) / 2, torch.where(levels % 2 == 0, 0.5, 0.0)  # as the library bounds
-    bounded = torch.tanh(fsq.project_in(latents) + torch.atanh(offset / half)) * half - offset
-    steps = fsq.implicit_codebook * (levels // 2)
-    distances = (bounded.flatten(0, 1)[:, None] - steps).square().sum(dim=-1)
-    return torch.special.entr((-SHARPNESS * distances).softmax(dim=-1).mean(dim=0)).sum()
+    bounds = _Bounds.of(fsq)
+    bounded = torch.tanh(fsq.project_in(latents) + bounds.shift) * bounds.half - bounds.offset
+    joint = latents.new_ones(latents.shape[0] * latents.shape[1], 1)
+    for place, levels in zip(bounded.flatten(0, 1).T, fsq._levels.tolist(), strict=True):
+        steps = torch.arange(levels, device=latents.device) - levels // 2
+        chances = (-SHARPNESS * (place[:, None] - steps).square()).softmax(dim=-1)
+        joint = (joint[:, :, None] * chances[:, None]).flatten(1)
+    return torch.special.entr(joint.mean(dim=0)).sum()
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """How the library bounds each dimension before it rounds: tanh(z + shift) · half − offset (even numbers of levels
+    have no middle one).
+    """
+
+    shift: Tensor
+    half: Tensor
+    offset: Tensor
+
+    @classmethod
+    def of(cls, fsq: FSQ) -> Self:
+        half, offset = (fsq._levels - 1) * (1 + 1e-3) / 2, torch.where(fsq._levels % 2 == 0, 0.5, 0.0)
+        return cls(torch.atanh(offset / half), half, offset)
 
 
 def _vector_quantize(dim: int, config: QuantizerConfig) -> nn.Module:

@@ -94,8 +94,7 @@ class ReconstructionLoss(nn.Module):
     ) -> Target:
         """The target of a pair; `classes` of frame t+1 if the caller need not ask for them by colour, which is slow.
 
-        With `samples` the places are
-        drawn that `common_share` asks for.
+        With `samples` the places are drawn that `common_share` asks for.
         """
         weights = 1 + self._config.changed_pixel_weight * changed
         if self._config.kind != "cross_entropy":
@@ -132,6 +131,7 @@ class ReconstructionLoss(nn.Module):
         """Places to look at and how many each stands for; `always` bool [B, 210, 160]."""
         kept = to_patches(always[:, None], patch).any(dim=1).flatten()
         drawn = kept | (torch.rand(kept.shape, device=kept.device) < self._config.common_share)
+        drawn[0] |= ~drawn.any()  # a loss of nothing has no gradient
         places = drawn.nonzero()[:, 0]
         return places, torch.where(kept[places], 1.0, 1 / self._config.common_share)[:, None]
 

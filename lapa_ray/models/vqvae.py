@@ -244,6 +244,8 @@ class Vqvae(nn.Module):
         """What the last layer gives, at the size of frames."""
         if frame_t is None and self.config.conditioning != "none":
             raise ValueError(f"conditioning {self.config.conditioning}: the decoder needs frame t beside the codes")
+        if places is not None and self.config.shrink > 1:
+            raise ValueError(f"places: not with shrink {self.config.shrink}, of which whole pictures are enlarged")
         seen = None if frame_t is None else self._seen(frame_t)
         grid = quantised.transpose(1, 2).unflatten(2, self.config.grid_size)
         grid = grid.contiguous(memory_format=torch.channels_last)

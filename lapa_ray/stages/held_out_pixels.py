@@ -8,8 +8,8 @@ from lapa_ray.evaluation.pixels import PixelMetrics
 from lapa_ray.stages.fit_task import Figures
 
 NUM_SSIM_PAIRS = 512
-"""Held-out pairs, evenly spaced, whose SSIM is taken at a validation: at 20 ms a picture that of all would take longer
-than the rest of the validation."""
+"""Held-out pairs at most, evenly spaced, whose SSIM is taken at a validation: that of all, at 20 ms a picture, would
+take minutes."""
 
 
 class HeldOutPixels:

@@ -91,7 +91,7 @@ class VqvaeTask:
             self._classes = self._choose_colours(dataset, train)
         self.model: nn.Module = self._vqvae
         self.optimizer: torch.optim.Optimizer = torch.optim.Adam(
-            self.model.parameters(), lr=config.learning_rate, fused=True
+            self.model.parameters(), lr=config.learning_rate, fused=device.type != "mps"
         )
 
     @property
@@ -121,8 +121,8 @@ class VqvaeTask:
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:
-        """Loss, PSNR, SSIM beside copy-last, use and effect of the codes, over the whole validation split; and which of
-        some pairs' sprites are shown.
+        """Loss, PSNR beside copy-last, use and effect of the codes, over the whole validation split; SSIM, and which
+        sprites are shown, of some of its pairs.
         """
         assert self._held_out is not None
         count = self._held_out.num_items

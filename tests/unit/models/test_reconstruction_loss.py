@@ -131,3 +131,17 @@ def test_classes_that_the_caller_knows_are_taken():
 def test_some_places_alone_have_no_whole_pictures():
     with pytest.raises(ValueError, match="common_share: worst_pixel_weight needs whole pictures"):
         LossConfig(common_share=0.5, worst_pixel_weight=1)
+
+
+def test_a_place_is_looked_at_even_where_none_is_drawn():
+    model, criterion, (frame_t, frame_t1, changed) = sampled(4, 1e-9)
+    target = criterion.target(model, frame_t, frame_t1, changed & False, torch.zeros(2, 210, 160).long(), samples=True)
+    assert target.places.tolist() == [0]
+    told = criterion(model, model(frame_t, frame_t1, target.places), target)
+    assert told["reconstruction_loss"].requires_grad
+
+
+def test_shrunk_pictures_have_no_places():
+    model = Vqvae(VqvaeConfig(width=1, code_dim=1, shrink=2))
+    with pytest.raises(ValueError, match="places: not with shrink 2"):
+        model(*torch.zeros(2, 1, 3, 210, 160), torch.zeros(1).long())
