@@ -17,7 +17,7 @@ from typing import Self
 TimesOf = Callable[[int], list[float]]
 """When each of so many updates ended, those of the warm-up before them, s."""
 GIVEN = dict(os.environ)
-"""What the benchmark was started with, before anything that it imports or calls added to it."""
+"""What the benchmark was started with, but for what modules that were imported before this one added."""
 
 
 class SideProcess:

@@ -4,8 +4,8 @@ Every ratio is of one run: rounds of the sides alternate, and the median of the 
 process of its own, which waits while another works: the plain loop has PyTorch's own defaults, and none of what ours
 sets for its process. All sides train the same network with batches of 32 on the same pictures of random play, recorded
 here; on a CPU all of them on the same two cores, the PNG files read by two workers of torch's DataLoader. The floor is
-forward, backward and Adam alone, on one batch that is there already, in a process set up like ours: no training of this
-network is faster in the same layout and precision, but for what a compiler joins. Ray is up while its side trains, and
+forward, backward and Adam alone, on one batch that is there already, in a process set up like ours; its Adam is
+PyTorch's default, ours is fused. Ray is up while its side trains, and
 no longer: what its processes take of the cores is part of its overhead.
 """
 
@@ -45,8 +45,6 @@ QUICK = Size(num_episodes=2, num_rounds=1, num_updates=4, width=4)
 CPU_WIDTH, GPU_WIDTH = 16, 64
 """Channels of the first convolution: those of tune_configs/quick, and the source's."""
 Rounds = Mapping[str, list[float]]
-
-
 SIDES = ("ours", "plain", "plain_channels_last", "floor")
 COMPILED = "ours_compiled"
 
