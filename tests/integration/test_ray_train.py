@@ -22,6 +22,7 @@ from lapa_ray.dataset.stream import Draw
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.device import CPU_INSTRUCTIONS
 from lapa_ray.models.quantizer import QuantizerConfig
+from lapa_ray.models.reconstruction_loss import LossConfig
 from lapa_ray.models.vqvae import VqvaeConfig
 from lapa_ray.stages import fit_workers, train_vqvae
 from lapa_ray.stages.fit_checkpoints import LAST
@@ -173,13 +174,14 @@ def test_ray_train_knows_what_the_command_line_asks_of_it(monkeypatch):
     assert asked <= {value for value in vars(constants).values() if isinstance(value, str)}
 
 
-def test_two_workers_stream_pairs_that_do_not_fit_their_memory(tmp_path):
+def test_two_workers_stream_pairs_that_do_not_fit_their_memory_and_look_at_some_places(tmp_path):
     dataset = frames_artefact(tmp_path / "frames", [30, 31, 29] * 8)
     config = TrainVqvaeConfig(
         frames=dataset.artefact.path,
         out=tmp_path / "vqvae",
         pairs=PairConfig(max_memory_gb=0.0107),
-        model=VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8)),
+        model=VqvaeConfig(width=2, code_dim=4, quantizer=QuantizerConfig(codebook_size=8), output="palette", patch=4),
+        loss=LossConfig(kind="cross_entropy", common_share=0.3),
         training=TrainingConfig(max_updates=2, batch_size=16, log_period_updates=1),
         resources=FitResources(num_workers=2, device="cpu", cpus_per_worker=0.5, throughput_period_updates=2),
         observe=ObservationConfig(
