@@ -83,7 +83,8 @@ class QuantizerConfig(Config):
     def _refuse(self, *names: str) -> None:
         for name in names:
             if getattr(self, name):
-                raise ValueError(f"{name}: has no meaning with kind {self.kind}; leave it out, or use learnable or ema")
+                kinds = "learnable, ema or fsq" if name == "diversity" else "learnable or ema"
+                raise ValueError(f"{name}: has no meaning with kind {self.kind}; leave it out, or use {kinds}")
 
 
 class Quantizer(nn.Module):
