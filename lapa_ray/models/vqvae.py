@@ -200,7 +200,14 @@ class Vqvae(nn.Module):
 
         Without logit adjustment, as it is trained.
         """
-        return self._mean_colour(output.shown) if self.config.output == "palette" else self.picture(output)
+        return self.expected_colour(output.shown) if self.config.output == "palette" else self.picture(output)
+
+    def expected_colour(self, logits: Tensor) -> Tensor:
+        """The mean of all classes' colours by their probability, RGB float [B, 3, ...] in [−1, 1], of logits float
+        [B, num_colours, ...].
+        """
+        hidden = logits.movedim(1, -1).masked_fill(~self._used_colours, -torch.inf)
+        return (hidden.softmax(dim=-1) @ self.colours).movedim(-1, 1)
 
     def set_colours(self, colours: Tensor, shares: Tensor) -> None:
         """The classes of output palette: RGB float [n, 3] in [−1, 1], n ≤ num_colours, and how much of the training
@@ -266,18 +273,13 @@ class Vqvae(nn.Module):
             if self.config.logit_adjustment:
                 log_shares = self.shares.clamp(min=LEAST_RARE_SHARE).log()  # as in the weights that it takes back
                 shown = shown + self.config.logit_adjustment * log_shares.view(-1, 1, 1)
-            return self._mean_colour(shown) if self.config.picture == "mean" else self._likeliest_colour(shown)
+            return self.expected_colour(shown) if self.config.picture == "mean" else self._likeliest_colour(shown)
         levels = torch.tanh(shown) if self.config.output == "tanh" else 2 * torch.sigmoid(shown) - 1
         return levels.expand(-1, 3, -1, -1)
 
     def _likeliest_colour(self, logits: Tensor) -> Tensor:
         hidden = logits.masked_fill(~self._used_colours.view(-1, 1, 1), -torch.inf)
         return self.colours[hidden.argmax(dim=1)].permute(0, 3, 1, 2)
-
-    def _mean_colour(self, logits: Tensor) -> Tensor:
-        used = self._used_colours
-        chances = logits.permute(0, 2, 3, 1)[..., used].softmax(dim=-1)
-        return (chances @ self.colours[used]).permute(0, 3, 1, 2)
 
 
 def load_vqvae(artefact: Artefact) -> Vqvae:

@@ -65,8 +65,9 @@ class VqvaeTraining(Config):
                 f"loss.kind: cross_entropy and model.output palette go together; got {self.loss.kind} with "
                 f"{self.model.output}"
             )
-        if self.loss.rare_colour_power and self.model.output != "palette":
-            raise ValueError("loss.rare_colour_power: needs model.output palette, whose colours it counts")
+        for name in ("rare_colour_power", "expected_colour_weight"):
+            if getattr(self.loss, name) and self.model.output != "palette":
+                raise ValueError(f"loss.{name}: needs model.output palette, whose colours are classes")
         if self.loss.common_share < 1 and (self.model.output != "palette" or self.model.shrink > 1):
             raise ValueError("loss.common_share: needs model.output palette and shrink 1; leave it out, or set them")
         for term, source in (("agent", "agent"), ("vgg", "vgg_weights")):

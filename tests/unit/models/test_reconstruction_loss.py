@@ -39,6 +39,14 @@ def test_changed_pixels_weigh_more():
     assert told["reconstruction_loss"] == pytest.approx(expected, rel=1e-5)
 
 
+def test_each_pair_counts_alike():
+    told, difference, changed = parts(changed_pixel_weight=3.0, average="pair")
+    weights, errors = 1 + 3.0 * changed, np.square(difference).mean(axis=1)
+    of_pairs = (weights * errors).sum(axis=(1, 2)) / weights.sum(axis=(1, 2))
+    assert told["reconstruction_loss"] == pytest.approx(of_pairs.mean(), rel=1e-5)
+    assert weights[0].sum() != weights[1].sum()
+
+
 def test_the_worst_pixel_of_each_picture():
     told, difference, _ = parts(worst_pixel_weight=0.5)
     worst = np.square(difference).mean(axis=1).reshape(2, -1).max(axis=1)
@@ -63,11 +71,29 @@ def test_pixels_of_rare_colours_weigh_more():
     assert told["reconstruction_loss"].item() == pytest.approx((weights * errors).sum() / weights.sum(), rel=1e-5)
 
 
+def test_how_far_the_expected_colour_is_off_counts():
+    colours, shares = torch.tensor([[-1.0, -1, -1], [1, -1, 1], [1, 1, 1]]), torch.tensor([0.75, 0.04, 0.21])
+    model = Vqvae(VqvaeConfig(width=1, code_dim=1, output="palette", num_colours=4))
+    model.set_colours(colours, shares)
+    generator = torch.Generator().manual_seed(0)
+    classes = torch.randint(3, (2, 6, 5), generator=generator)
+    true, changed = colours[classes].permute(0, 3, 1, 2), torch.rand(2, 6, 5, generator=generator) < 0.3
+    logits = torch.randn(2, 4, 6, 5, generator=generator)
+    config = LossConfig(kind="cross_entropy", changed_pixel_weight=3, rare_colour_power=0.5, expected_colour_weight=2)
+    criterion = ReconstructionLoss(config)
+    told = criterion(model, VqvaeOutput(logits, CODES, NOTHING), criterion.target(model, true, true, changed))
+    # Rare colours weigh no more in it, and a class without a colour has no part in the mean.
+    weights = 1 + 3 * changed.numpy()
+    chances = np.exp(logits[:, :3].numpy()) / np.exp(logits[:, :3].numpy()).sum(axis=1, keepdims=True)
+    errors = np.square(np.einsum("nkhw,kc->nchw", chances, colours.numpy()) - true.numpy()).mean(axis=1)
+    assert told["colour_loss"].item() == pytest.approx(2 * (weights * errors).sum() / weights.sum(), rel=1e-5)
+
+
 SHARES = torch.tensor([0.6, 0.395, 0.005])
 """Of three colours, the last of which is rare."""
 
 
-def sampled(patch: int, share: float) -> tuple[Vqvae, ReconstructionLoss, tuple[torch.Tensor, ...]]:
+def sampled(patch: int, share: float, **fields) -> tuple[Vqvae, ReconstructionLoss, tuple[torch.Tensor, ...]]:
     """A model of those colours, its loss, and pairs of pictures of two common ones, with a sprite of the rare one that
     moves, at the lower edge, where patches of four go on beyond the picture.
     """
@@ -79,7 +105,9 @@ def sampled(patch: int, share: float) -> tuple[Vqvae, ReconstructionLoss, tuple[
     classes = torch.stack([classes, classes])
     classes[0, :, 200:, 20:30] = classes[1, :, 200:, 24:34] = 2
     frames = model.colours[classes].permute(0, 1, 4, 2, 3)
-    config = LossConfig(kind="cross_entropy", changed_pixel_weight=10, rare_colour_power=0.5, common_share=share)
+    config = LossConfig(
+        kind="cross_entropy", changed_pixel_weight=10, rare_colour_power=0.5, common_share=share, **fields
+    )
     return model, ReconstructionLoss(config), (*frames, (frames[0] != frames[1]).any(dim=1))
 
 
@@ -96,16 +124,17 @@ def test_what_is_shown_at_some_places_is_what_the_whole_picture_shows_there(patc
     assert torch.equal(whole.codes, some.codes)
 
 
-@pytest.mark.parametrize("patch", [1, 2, 4])
-def test_the_loss_at_some_places_is_that_of_all_on_average(patch):
-    model, criterion, given = sampled(patch, 0.25)
+@pytest.mark.parametrize(("patch", "average"), [(1, "batch"), (2, "batch"), (4, "batch"), (4, "pair")])
+@pytest.mark.parametrize("part", ["reconstruction_loss", "colour_loss"])
+def test_the_loss_at_some_places_is_that_of_all_on_average(patch, average, part):
+    model, criterion, given = sampled(patch, 0.25, average=average, expected_colour_weight=2)
     whole = criterion.target(model, *given)
-    expected = criterion(model, model.eval()(*given[:2]), whole)["reconstruction_loss"].item()
+    expected = criterion(model, model.eval()(*given[:2]), whole)[part].item()
     seen = []
     for _ in range(40):
         target = criterion.target(model, *given, samples=True)
         assert len(target.places) < 0.4 * 2 * -(-210 // patch) * -(-160 // patch)
-        seen.append(criterion(model, model(*given[:2], target.places), target)["reconstruction_loss"].item())
+        seen.append(criterion(model, model(*given[:2], target.places), target)[part].item())
     error = np.std(seen) / len(seen) ** 0.5
     assert 0 < error < 0.01 * expected
     assert np.mean(seen) == pytest.approx(expected, abs=4 * error)
@@ -115,8 +144,10 @@ def test_the_loss_at_some_places_is_that_of_all_on_average(patch):
 def test_what_changes_or_is_rare_is_always_looked_at(patch):
     model, criterion, given = sampled(patch, 1e-9)
     target = criterion.target(model, *given, samples=True)
-    assert (target.counts == 1).all()
-    rows, columns = torch.nonzero(given[2].any(dim=0) | (target.classes == 2).any(dim=0)).T
+    whole = criterion.target(model, *given)
+    always = given[2] | (whole.classes == 2)
+    rows, columns = torch.nonzero(always.any(dim=0)).T
+    assert target.weights.amax() == whole.weights.amax()  # each stands for itself alone
     per_row, per_picture = -(-160 // patch), -(-210 // patch) * -(-160 // patch)
     of_one = torch.unique(rows // patch * per_row + columns // patch)
     assert target.places.tolist() == [*of_one.tolist(), *(of_one + per_picture).tolist()]

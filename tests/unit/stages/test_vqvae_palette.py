@@ -72,8 +72,9 @@ def test_classes_by_index_are_those_by_colour(play, tmp_path):
 
 
 def test_a_training_that_looks_at_some_places_resumes_to_the_same_weights(play, tmp_path):
-    whole = run(config_of(play, tmp_path / "whole", common_share=0.3))
-    config = config_of(play, tmp_path / "parts", common_share=0.3)
+    fields = {"common_share": 0.3, "average": "pair", "expected_colour_weight": 2.0}
+    whole = run(config_of(play, tmp_path / "whole", **fields))
+    config = config_of(play, tmp_path / "parts", **fields)
     (tmp_path / "parts").mkdir()
     task = VqvaeTask(config, Share(), torch.device("cpu"))
     for last in (2, 4):
@@ -91,6 +92,14 @@ def test_some_places_alone_need_classes_at_full_size(play, tmp_path, fields):
     config["model"] |= fields
     config["loss"] |= {"common_share": 0.5} | ({"kind": "mse", "rare_colour_power": 0} if "output" in fields else {})
     with pytest.raises(ValidationError, match=r"loss\.common_share: needs model\.output palette and shrink 1"):
+        TrainVqvaeConfig.model_validate(config)
+
+
+def test_the_expected_colour_needs_classes(play, tmp_path):
+    config = config_of(play, tmp_path / "vqvae").model_dump()
+    config["model"] |= {"output": "tanh"}
+    config["loss"] = {"expected_colour_weight": 2.0}
+    with pytest.raises(ValidationError, match=r"loss\.expected_colour_weight: needs model\.output palette"):
         TrainVqvaeConfig.model_validate(config)
 
 
