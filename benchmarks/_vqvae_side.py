@@ -37,7 +37,7 @@ def plain_side(name: str, folder: Path, width: int) -> TimesOf:
 
 
 def our_side(name: str, folder: Path, width: int) -> TimesOf:
-    """Our loop, or one that is set up like it: the network alone, a bare loop over the same batches."""
+    """Our loop, or what is set up like it: the network alone, a bare loop over the same batches, matrix products."""
     from lapa_ray.cli import prepare_libraries
 
     prepare_libraries()  # OpenMP reads it when torch is loaded
@@ -48,6 +48,8 @@ def our_side(name: str, folder: Path, width: int) -> TimesOf:
     device = resolve_device("auto")
     if device.type == "cpu" and name in {"floor", "bare"}:
         keep_freed_memory()  # our loop does so itself
+    if name == "products":
+        return _vqvae_sides.MatrixProducts(device).times
     if name == "floor":
         return _vqvae_sides.PlainLoop(_vqvae_sides.one_batch(), width, device, channels_last=True).times
     if name in _vqvae_loops.LOOPS:

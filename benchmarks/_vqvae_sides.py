@@ -17,6 +17,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import _png_loader
 from lapa_ray.core.config import RayConfig, WandbConfig
@@ -130,6 +131,36 @@ class PlainLoop:
         loss.backward()
         self._optimizer.step()
         return float(loss.detach())
+
+
+class MatrixProducts:
+    """Products of square matrices in float32: about the most work a second that this machine does in PyTorch."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._size = product_size(device)
+        self._one, self._other = (torch.randn(self._size, self._size, device=device) for _ in range(2))
+
+    def times(self, num_updates: int) -> list[float]:
+        """When each of so many products ended, after the warm-up's."""
+        times = []
+        for _ in range(WARM_UP + num_updates):
+            float((self._one @ self._other)[0, 0])  # waits for a GPU
+            times.append(time.perf_counter())
+        return times
+
+
+def product_size(device: torch.device) -> int:
+    """Rows of the matrices."""
+    return 2048 if device.type == "cpu" else 8192
+
+
+def flops_per_sample(width: int) -> float:
+    """Floating-point operations of a pair's convolutions and products, forward and backward, as PyTorch counts them."""
+    model, pairs = Vqvae(VqvaeConfig(width=width)).train(), torch.rand(2, 2, 3, 210, 160)
+    with FlopCounterMode(display=False) as counter:
+        output = model(*pairs)
+        (F.mse_loss(model.picture(output), pairs[1]) + output.quantizer_loss).backward()
+    return counter.get_total_flops() / 2
 
 
 def one_batch() -> Batches:

@@ -5,8 +5,8 @@ process of its own, which waits while another works: the plain loop has PyTorch'
 sets for its process. All sides train the same network with batches of 32 on the same pictures of random play, recorded
 here; on a CPU all of them on the same two cores, the PNG files read by two workers of torch's DataLoader. The floor is
 forward, backward and Adam alone, on one batch that is there already, in a process set up like ours; its Adam is
-PyTorch's default, ours is fused. Ray is up while its side trains, and
-no longer: what its processes take of the cores is part of its overhead.
+PyTorch's default, ours is fused. Large matrix products tell what the machine does at most. Ray is up while its side
+trains, and no longer: what its processes take of the cores is part of its overhead.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import Self
 
 import torch
 
@@ -26,9 +27,9 @@ from benchmarks._frames import last_frames, record, write_pngs
 from benchmarks._result import Row, keep_to_two_cores, print_rows, say
 from benchmarks._side_process import SideProcess
 from benchmarks._vqvae_loops import LOOPS
-from benchmarks._vqvae_sides import samples_per_s, seconds_per_update
+from benchmarks._vqvae_sides import BATCH_SIZE, flops_per_sample, product_size, samples_per_s, seconds_per_update
 from lapa_ray.core.errors import LapaError
-from lapa_ray.models.device import check_compiler
+from lapa_ray.models.device import check_compiler, resolve_device
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ QUICK = Size(num_episodes=2, num_rounds=1, num_updates=4, width=4)
 CPU_WIDTH, GPU_WIDTH = 16, 64
 """Channels of the first convolution: those of tune_configs/quick, and the source's."""
 Rounds = Mapping[str, list[float]]
-SIDES = ("ours", "plain", "plain_channels_last", "floor")
+SIDES = ("ours", "plain", "plain_channels_last", "floor", "products")
 COMPILED = "ours_compiled"
 
 
@@ -57,8 +58,23 @@ def main() -> int:
     keep_to_two_cores()
     with tempfile.TemporaryDirectory(prefix="lapa-bench-") as scratch:
         rates, seconds = measure(Path(scratch), size)
-    print_rows("vqvae", rows(rates, seconds))
+    print_rows("vqvae", rows(rates, seconds, Work.here(size.width or _width())))
     return 0
+
+
+@dataclass(frozen=True)
+class Work:
+    """Floating-point operations of a sample's update and of one matrix product, and where they are done."""
+
+    sample: float
+    product: float
+    device: str
+
+    @classmethod
+    def here(cls, width: int) -> Self:
+        """On this machine."""
+        device = resolve_device("auto")
+        return cls(flops_per_sample(width), 2 * product_size(device) ** 3, device.type)
 
 
 def measure(folder: Path, size: Size) -> tuple[Rounds, Rounds]:
@@ -74,7 +90,7 @@ def measure(folder: Path, size: Size) -> tuple[Rounds, Rounds]:
 
 def _times(sides: Sequence[str], folder: Path, size: Size) -> dict[str, list[list[float]]]:
     """When the updates of each round ended; the sides live from the first round to the last, and take turns."""
-    width = size.width or (GPU_WIDTH if torch.accelerator.is_available() else CPU_WIDTH)
+    width = size.width or _width()
     times: dict[str, list[list[float]]] = {name: [] for name in sides}
     with ExitStack() as stack:
         processes = {
@@ -91,6 +107,10 @@ def _times(sides: Sequence[str], folder: Path, size: Size) -> dict[str, list[lis
     return times
 
 
+def _width() -> int:
+    return GPU_WIDTH if torch.accelerator.is_available() else CPU_WIDTH
+
+
 def _has_compiler() -> bool:
     try:
         check_compiler()
@@ -100,13 +120,14 @@ def _has_compiler() -> bool:
     return True
 
 
-def rows(rates: Rounds, seconds: Rounds) -> list[Row]:
+def rows(rates: Rounds, seconds: Rounds, work: Work) -> list[Row]:
     """The table: each figure, its bar, and the medians that it is made of."""
+    bar = "≥ 1.5" if work.device == "cpu" else "≥ 5"
     rate = {name: median(of) for name, of in rates.items()}
     update_ms = {name: 1000 * median(of) for name, of in seconds.items()}
     ours, bare_ms = f"{rate['ours']:,.1f} samples/s", f"the bare loop {update_ms['bare']:,.1f}"
     return [
-        Row("vs_plain_loop", _ratio(rates, "ours", "plain"), "≥ 1.5", f"{ours}, plain loop {rate['plain']:,.1f}"),
+        Row("vs_plain_loop", _ratio(rates, "ours", "plain"), bar, f"{ours}, plain loop {rate['plain']:,.1f}"),
         Row(
             "vs_plain_loop_channels_last",
             _ratio(rates, "ours", "plain_channels_last"),
@@ -115,7 +136,8 @@ def rows(rates: Rounds, seconds: Rounds) -> list[Row]:
         ),
         Row("vs_floor", _ratio(rates, "ours", "floor"), "–", f"{ours}, network alone {rate['floor']:,.1f}"),
         Row("samples_per_s", rate["ours"], "–", "batches of 32, without Ray"),
-        *_compiled_rows(rates),
+        _share_row(rates, work),
+        *_compiled_rows(rates, bar),
         Row(
             "train_overhead",
             _ratio(seconds, "ray_train", "bare") - 1,
@@ -131,14 +153,26 @@ def rows(rates: Rounds, seconds: Rounds) -> list[Row]:
     ]
 
 
-def _compiled_rows(rates: Rounds) -> list[Row]:
+def _share_row(rates: Rounds, work: Work) -> Row:
+    """Of what the machine does at most: operations a second of ours, to those of large matrix products."""
+    ours, products = (median(rates[name]) for name in ("ours", "products"))
+    return Row(
+        "share_of_products",
+        _ratio(rates, "ours", "products") * work.sample * BATCH_SIZE / work.product,
+        "–",
+        f"{work.sample / 1e9:.2f} GFLOP a sample, {ours * work.sample / 1e9:,.0f} GFLOP/s; large matrix products "
+        f"{products / BATCH_SIZE * work.product / 1e9:,.0f}",
+    )
+
+
+def _compiled_rows(rates: Rounds, bar: str) -> list[Row]:
     """Of our loop with `--resources.compile true`, if there is a compiler; its start is not timed."""
     if COMPILED not in rates:
         return []
     rate, plain, ours = (median(rates[name]) for name in (COMPILED, "plain", "ours"))
     of = f"{rate:,.1f} samples/s with --resources.compile true"
     return [
-        Row("compiled_vs_plain_loop", _ratio(rates, COMPILED, "plain"), "–", f"{of}, plain loop {plain:,.1f}"),
+        Row("compiled_vs_plain_loop", _ratio(rates, COMPILED, "plain"), bar, f"{of}, plain loop {plain:,.1f}"),
         Row("compiled_vs_ours", _ratio(rates, COMPILED, "ours"), "–", f"{of}, {ours:,.1f} without"),
     ]
 

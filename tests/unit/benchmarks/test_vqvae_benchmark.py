@@ -17,11 +17,12 @@ from benchmarks._vqvae_sides import (
     PlainLoop,
     PlainVqvae,
     config_of,
+    flops_per_sample,
     one_batch,
     samples_per_s,
     seconds_per_update,
 )
-from benchmarks.vqvae import rows
+from benchmarks.vqvae import Work, rows
 from lapa_ray.models.device import CPU_INSTRUCTIONS
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
 from tests.support.recordings import frames_artefact
@@ -39,10 +40,12 @@ def test_ratios_are_medians_over_rounds_and_overheads_their_excess():
         "plain": [20.0, 20.0, 30.0],
         "plain_channels_last": [30.0, 20.0, 90.0],
         "floor": [60.0, 50.0, 100.0],
+        "products": [320.0, 320.0, 640.0],
     }
+    work = Work(sample=3e9, product=BATCH_SIZE * 1e9, device="cpu")
     seconds = {"ray_train": [1.1, 2.2, 3.0], "fit": [1.0, 2.2, 3.0], "bare": [1.0, 2.0, 3.0]}
-    told = {row.key: row.value for row in rows(rates, seconds)}
-    compiled = {row.key: row.value for row in rows(rates | {"ours_compiled": [60.0, 40.0, 60.0]}, seconds)}
+    told = {row.key: row.value for row in rows(rates, seconds, work)}
+    compiled = {row.key: row.value for row in rows(rates | {"ours_compiled": [60.0, 40.0, 60.0]}, seconds, work)}
     assert compiled == pytest.approx(told | {"compiled_vs_plain_loop": 2.0, "compiled_vs_ours": 1.0})
     assert told == pytest.approx(
         {
@@ -50,10 +53,24 @@ def test_ratios_are_medians_over_rounds_and_overheads_their_excess():
             "vs_plain_loop_channels_last": 1.0,  # 1, 2, 1
             "vs_floor": 0.8,  # 0.5, 0.8, 0.9
             "samples_per_s": 40.0,
+            "share_of_products": 0.375,  # 30, 40, 90 samples of 3 to 320, 320, 640 of 1
             "train_overhead": 0.1,
             "loop_overhead": 0.0,
         }
     )
+
+
+def test_the_bar_is_that_of_the_device():
+    rates = {name: [1.0] for name in ("ours", "plain", "plain_channels_last", "floor", "products")}
+    seconds = {name: [1.0] for name in ("ray_train", "fit", "bare")}
+    bars = {row.key: row.bar for row in rows(rates, seconds, Work(1.0, 1.0, "cuda"))}
+    assert bars["vs_plain_loop"] == "≥ 5"
+
+
+def test_operations_are_those_of_the_convolutions():
+    """Twice the width: four times the operations, but for the first and the last convolution."""
+    narrow, wide = (flops_per_sample(width) for width in (4, 8))
+    assert 3 < wide / narrow < 4
 
 
 def test_the_plain_network_is_ours_in_another_layout():
