@@ -26,6 +26,8 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.stop import stop_on_signal
 
 RESOURCE_LINE_PERIOD_S = 30.0
+UNSEEN = {"RAY_enable_metrics_collection": "0", "RAY_task_events_report_interval_ms": "0"}
+"""What a Ray without a dashboard need not gather, since nobody sees it: each of its processes wakes for that."""
 STARTING = "Stopping once Ray has started (again to stop at once) ..."
 
 
@@ -142,6 +144,8 @@ def _lack(cpus: float, gpus: float) -> str:
 
 
 def _start_local(config: RayConfig) -> None:
+    for name, value in UNSEEN.items():
+        os.environ.setdefault(name, value)
     ray.init(
         address="local",
         num_cpus=config.num_cpus,
