@@ -5,7 +5,6 @@ Everything on it comes from what it is given; a failed trial is shown as failed,
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.evaluation.comparison import PICTURE, REPLAYS, TRAINING_GROUP, Comparison, Measure, Replay, TrialLog
 from lapa_ray.evaluation.data_quality_page import GROUPS
 from lapa_ray.evaluation.figures import format_value
+from lapa_ray.evaluation.images import png_file_uri
 from lapa_ray.evaluation.learning_curves import METRICS, bundle
 from lapa_ray.evaluation.panels import Panel, panel_svg
 from lapa_ray.evaluation.run_statistics import MIN_RUNS_FOR_INTERVAL, Interval
@@ -38,10 +38,10 @@ class ShownComparison:
         """Read a comparison artefact. Raises `LapaError` if a file is damaged or missing."""
         comparison, path = Comparison.load(folder), folder / PICTURE
         try:
-            encoded = base64.b64encode(path.read_bytes()).decode("ascii")
+            picture = png_file_uri(path)
         except OSError as error:
             raise LapaError(f"{path}: damaged ({error.strerror}); run compare-replay again.") from error
-        return cls(verdict(comparison), shown_comparison(comparison), f"data:image/png;base64,{encoded}")
+        return cls(verdict(comparison), shown_comparison(comparison), picture)
 
 
 def comparison_panels(logs: Sequence[TrialLog], comparison: Comparison, seed: int) -> dict[str, Panel]:

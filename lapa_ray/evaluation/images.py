@@ -24,7 +24,12 @@ HEAT_SCALE_LEVELS = 96.0
 
 def png_data_uri(rgb: Rgb) -> str:
     """RGB uint8 [H, W, 3] as a `data:image/png` URI, lossless."""
-    return "data:image/png;base64," + base64.b64encode(_png(rgb)).decode("ascii")
+    return _data_uri(_png(rgb))
+
+
+def png_file_uri(path: Path) -> str:
+    """A PNG file as a `data:image/png` URI."""
+    return _data_uri(path.read_bytes())
 
 
 def write_png(path: Path, rgb: Rgb) -> None:
@@ -42,6 +47,10 @@ def contact_sheet(rows: Sequence[Sequence[Rgb]], gap: int = 4) -> Rgb:
             top, left = y * (height + gap), x * (width + gap)
             sheet[top : top + height, left : left + width] = picture
     return sheet
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 def _png(rgb: Rgb) -> bytes:

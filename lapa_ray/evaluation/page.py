@@ -29,8 +29,6 @@ from lapa_ray.evaluation.horizon_charts import horizon_charts
 from lapa_ray.evaluation.images import HEAT_SCALE_LEVELS, code_matrix, error_heat, png_data_uri
 from lapa_ray.evaluation.latent_page import shown_codes
 from lapa_ray.evaluation.remarks import NOT_SUMMARISED, limits, mixed_versions, summary_sentence
-from lapa_ray.evaluation.sweep_page import shown_sweep
-from lapa_ray.evaluation.sweep_results import SweepResults
 from lapa_ray.evaluation.templates import page_template
 from lapa_ray.evaluation.training_charts import Rows, training_charts
 
@@ -79,12 +77,12 @@ def render_page(
     data: Measured | None = None,
     compared: ShownComparison | None = None,
     codes: CodeExhibits | None = None,
-    swept: SweepResults | None = None,
+    swept: dict[str, Any] | None = None,
 ) -> str:
     """The report as HTML text.
 
     `sources` in the order of the chain; `made`: when, in words; `data`: of its frames; `compared`: replays on its game;
-    `codes`: what its codes answer to; `swept`: settings of the VQ-VAE on its game.
+    `codes`: what its codes answer to; `swept`: settings of the VQ-VAE on its game, as `shown_sweep` makes them.
     """
     html = page_template("report.html.j2").render(
         names=BASELINES | REFERENCES,
@@ -107,7 +105,7 @@ def render_page(
         limits=limits(evaluation),
         data=None if data is None else shown_parts(data),
         compared=compared,
-        swept=None if swept is None else shown_sweep(swept),
+        swept=swept,
         coded=shown_codes(evaluation, codes),
         horizons=[(title, Markup(svg)) for title, svg in horizon_charts(evaluation)],
     )

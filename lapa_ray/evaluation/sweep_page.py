@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from markupsafe import Markup
 
 from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
+from lapa_ray.evaluation.images import png_file_uri
 from lapa_ray.evaluation.sprite_recall import RECALL
 from lapa_ray.evaluation.sweep_results import Setting, SweepResults, SweepTrial, none_is_best, ranked
 from lapa_ray.evaluation.templates import page_template
@@ -35,22 +37,29 @@ USES = (
 )
 """Scatter charts: title to its figures across and up."""
 USE_COLUMNS = ("psnr_db", "changed_psnr_db", "delta_changed_psnr_db", "delta_still_psnr_db")
+NUM_SHEETS = 6
+"""Settings of which pictures are shown, the best first."""
 NUM_BINS = 5
 """Marks of a figure's axis in parallel coordinates."""
 
 
-def render_sweep(results: SweepResults, config: Mapping[str, Any], made: str) -> str:
-    """The page. `config`: the resolved config; `made`: when."""
-    return page_template("sweep.html.j2").render(shown=shown_sweep(results), config=config, made=made)
+def render_sweep(results: SweepResults, config: Mapping[str, Any], made: str, sheets: Mapping[str, Path]) -> str:
+    """The page. `config`: the resolved config; `made`: when; `sheets`: see `shown_sweep`."""
+    return page_template("sweep.html.j2").render(shown=shown_sweep(results, sheets), config=config, made=made)
 
 
-def shown_sweep(results: SweepResults) -> dict[str, Any]:
-    """What the report shows too: the result in a sentence, tables and charts."""
+def shown_sweep(results: SweepResults, sheets: Mapping[str, Path]) -> dict[str, Any]:
+    """What the report shows too: the result in a sentence, tables, charts and pictures.
+
+    `sheets`: by the name of a training, the PNG file in which it shows what it makes of held-out pairs; those that
+    there are.
+    """
     trials, settings, best, objective = results.trials, results.settings, results.best, results.objective
     known = set().union(*(trial.figures for trial in trials))
     columns = [objective, *(name for name in SHOWN if name in known and name != objective)]
     return {
         "trials": trials,
+        "failed": [trial for trial in trials if trial.state == "failed"],
         "rows": [_row(setting, columns, is_best=setting is best) for setting in settings],
         "options": list(settings[0].values),
         "columns": [_label(name) for name in columns],
@@ -62,6 +71,7 @@ def shown_sweep(results: SweepResults) -> dict[str, Any]:
         "use_rows": [_row(setting, USE_COLUMNS, is_best=setting is best) for setting in settings],
         "uses_sentence": _uses_sentence(settings),
         "parallel": _parallel(settings, best, objective),
+        "sheets": _sheets(results, sheets),
     }
 
 
@@ -154,6 +164,17 @@ def _uses_sentence(settings: Sequence[Setting]) -> str:
             chosen = most(told, key=lambda setting, name=name: setting.means[name])  # type: ignore[misc]
             parts.append(text.format(name_of(chosen), chosen.means[name]))
     return "; ".join(parts) + "." if len(parts) > 1 else ""
+
+
+def _sheets(results: SweepResults, sheets: Mapping[str, Path]) -> list[tuple[str, str]]:
+    """Of the best settings, name and picture of the first whole training that has one."""
+    shown = []
+    for setting in ranked(results.settings, results.objective, results.mode):
+        of_setting = (trial for trial in results.trials if trial.setting == setting.values and trial.state == "whole")
+        path = next((sheets[trial.name] for trial in of_setting if trial.name in sheets), None)
+        if path is not None:
+            shown.append((name_of(setting), png_file_uri(path)))
+    return shown[:NUM_SHEETS]
 
 
 def _scatter(trials: Sequence[SweepTrial], settings: Sequence[Setting], axes: tuple[str, str]) -> Markup | None:

@@ -20,6 +20,8 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import write_json
 
 RESULTS = "figures.json"
+TRIALS, SHEET = "trials", "reconstructions.png"
+"""Folder of a sweep in which its trainings lie by name, and the file of each with its pictures of held-out pairs."""
 Mode = Literal["max", "min"]
 State = Literal["whole", "ended early", "failed"]
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {">=": ge, "<=": le, ">": gt, "<": lt}
@@ -150,6 +152,11 @@ class SweepResults:
             return cls.of(trials, told["objective"], told["mode"], told["constraints"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise LapaError(f"{path}: damaged, or of an older version ({error!r}); sweep again.") from error
+
+
+def sheets_in(folder: Path) -> dict[str, Path]:
+    """The pictures that the trainings of the sweep in `folder` left, by the training's name."""
+    return {path.parent.name: path for path in sorted((folder / TRIALS).glob(f"*/{SHEET}"))}
 
 
 def none_is_best(num_settings: int, objective: str, constraints: Sequence[str]) -> str:

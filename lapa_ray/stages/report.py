@@ -20,7 +20,8 @@ from lapa_ray.evaluation.data_quality import Measured
 from lapa_ray.evaluation.exhibits import Exhibits
 from lapa_ray.evaluation.figures import Evaluation
 from lapa_ray.evaluation.page import Change, Source, render_page
-from lapa_ray.evaluation.sweep_results import SweepResults
+from lapa_ray.evaluation.sweep_page import shown_sweep
+from lapa_ray.evaluation.sweep_results import SweepResults, sheets_in
 
 HTML, FIGURES, PICTURES, CODES = "report.html", "figures.json", "pictures.npz", "codes.npz"
 MAKERS: dict[Kind, str] = {
@@ -76,7 +77,7 @@ def run(config: ReportConfig) -> Artefact:
     codes = CodeExhibits.load(config.evaluation / CODES)
     data = None if config.data_quality is None else Measured.load(config.data_quality)
     compared = None if config.comparison is None else ShownComparison.load(config.comparison)
-    swept = None if config.sweep is None else SweepResults.load(config.sweep)
+    swept = None if config.sweep is None else shown_sweep(SweepResults.load(config.sweep), sheets_in(config.sweep))
     sources = [_source(kind, artefact) for kind, artefact in parents.items()]
     draft = Draft.begin(config, "report", {str(kind): artefact for kind, artefact in parents.items()})
     made = f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"

@@ -19,7 +19,14 @@ from rich.table import Table
 from lapa_ray.core.artefact import Draft
 from lapa_ray.core.files import replacing, write_text
 from lapa_ray.evaluation.sweep_page import render_sweep
-from lapa_ray.evaluation.sweep_results import Constraint, Setting, SweepResults, SweepTrial, none_is_best
+from lapa_ray.evaluation.sweep_results import (
+    Constraint,
+    Setting,
+    SweepResults,
+    SweepTrial,
+    none_is_best,
+    sheets_in,
+)
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_plan import apply_setting, slug
 from lapa_ray.stages.vqvae_config import VqvaeTraining
@@ -36,7 +43,7 @@ def write_outputs(config: SweepConfig, draft: Draft, results: SweepResults) -> N
         write_text(best_path, best_yaml(config, results.best))
     results.save(draft.path)
     made = f"{datetime.now(UTC):%-d %B %Y, %H:%M} UTC"
-    write_text(draft.path / HTML, render_sweep(results, draft.run.config, made))
+    write_text(draft.path / HTML, render_sweep(results, draft.run.config, made, sheets_in(draft.path)))
 
 
 def best_yaml(config: SweepConfig, best: Setting) -> str:

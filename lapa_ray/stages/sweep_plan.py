@@ -14,11 +14,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from lapa_ray.core.errors import LapaError
+from lapa_ray.evaluation.sweep_results import TRIALS
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.train_vqvae import absolute
 from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 
-TRIALS = "trials"
 LARGEST_SEED = 2**31 - 1
 VARIANT = "variant"
 """What a setting calls the name of its variant."""

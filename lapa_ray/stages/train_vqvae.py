@@ -9,6 +9,7 @@ from lapa_ray.core.errors import StoppedError
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.images import write_png
+from lapa_ray.evaluation.sweep_results import SHEET
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.vqvae import read_vqvae
 from lapa_ray.stages.fit import run_fit
@@ -19,7 +20,6 @@ from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 from lapa_ray.stages.vqvae_data import check_data
 from lapa_ray.stages.vqvae_task import VqvaeTask
 
-SAMPLES = "reconstructions.png"
 CONFIG = TrainVqvaeConfig
 
 
@@ -75,4 +75,4 @@ def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: li
     model = read_vqvae(folder / BEST, config.model)
     palette = PaletteRgb(dataset.info.palette, config.model.colour)
     sheet = SampleSheet(dataset, held_out, config.pairs.composite).draw(model, palette)
-    write_png(folder / SAMPLES, sheet)
+    write_png(folder / SHEET, sheet)

@@ -1,10 +1,13 @@
 """What a sweep makes of its trainings: constraints, means over seeds, and which setting is chosen."""
 
+import re
+from base64 import b64decode
+
 import pytest
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.evaluation.sweep_page import render_sweep
-from lapa_ray.evaluation.sweep_results import RESULTS, Constraint, SweepResults, SweepTrial, settings_of
+from lapa_ray.evaluation.sweep_results import RESULTS, Constraint, SweepResults, SweepTrial, settings_of, sheets_in
 
 
 def trial(size: int, seed: int, perplexity: float, psnr: float = 20.0, state="whole") -> SweepTrial:
@@ -51,18 +54,31 @@ def test_what_is_no_constraint_is_refused(text):
 
 def test_the_page_shows_every_training_and_the_choice():
     constraints = ("changed_psnr_db >= 15", "perplexity < 150")
-    html = render_sweep(SweepResults.of(TRIALS, "perplexity", "max", constraints), {}, "today")
+    html = render_sweep(SweepResults.of(TRIALS, "perplexity", "max", constraints), {}, "today", {})
     assert all(f"<code>{each.name}</code>" in html for each in TRIALS)
     chosen = "Of 5 settings of those with changed_psnr_db &gt;= 15 and perplexity &lt; 150, model.code_dim 32 has the"
     assert chosen in html
     assert html.count("<b>best</b>") == 1
     assert "highest mean perplexity: 65 ± 7.1; next is model.code_dim 512: 40 ± 14." in html
     assert html.count("misses a constraint") == 3
+    assert "Failed: <code>8_1</code> (its process died)." in html
     assert html.count("<svg") == 2
-    none = render_sweep(SweepResults.of(TRIALS, "perplexity", "max", ["ssim > 1"]), {}, "today")
+    none = render_sweep(SweepResults.of(TRIALS, "perplexity", "max", ["ssim > 1"]), {}, "today", {})
     assert "None of 5 settings has a whole training and meets ssim &gt; 1." in none
-    none = render_sweep(SweepResults.of(TRIALS, "samples_per_s", "max"), {}, "today")
+    none = render_sweep(SweepResults.of(TRIALS, "samples_per_s", "max"), {}, "today", {})
     assert "None of 5 settings has a whole training that tells samples_per_s." in none
+
+
+def test_the_page_shows_pictures_of_the_best_settings_first(tmp_path):
+    for name in ("32_1", "64_0", "8_1"):  # of 32's second training alone; 8_1 failed
+        (tmp_path / "trials" / name).mkdir(parents=True)
+        (tmp_path / "trials" / name / "reconstructions.png").write_bytes(name.encode())
+    html = render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today", sheets_in(tmp_path))
+    section = html.partition('<section id="pictures"')[2].partition("</section>")[0]
+    shown = re.findall(r"<b>(.+?)</b>.*?base64,(.+?)\"", section, re.DOTALL)
+    expected = [("model.code_dim 64", b"64_0"), ("model.code_dim 32", b"32_1")]
+    assert [(name, b64decode(uri)) for name, uri in shown] == expected
+    assert 'id="pictures"' not in render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today", {})
 
 
 def test_the_page_sets_tokens_beside_actions():
@@ -78,23 +94,25 @@ def test_the_page_sets_tokens_beside_actions():
         measured(16, 0, 12, 4, -0.25),
         measured(8, 0, 11, 4, -2),
     ]
-    html = render_sweep(SweepResults.of(trials, "perplexity", "max"), {}, "today")
+    html = render_sweep(SweepResults.of(trials, "perplexity", "max"), {}, "today", {})
     assert (
         "Of these, model.code_dim 64 rebuilds best what changes (17 dB); the codes of model.code_dim 32 decide most of "
         "it (ΔPSNR₁ 5.5 dB); those of model.code_dim 16 meddle least with what stands still (ΔPSNR₁ -0.25 dB)."
     ) in html
     assert html.count("<svg") == 4
-    assert 'id="uses"' not in render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today")
+    assert 'id="uses"' not in render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today", {})
 
 
 def test_shares_are_shown_in_percent_beside_copy_last():
     figures = {"perplexity": 9.0, "player_recall_2px": 0.25, "copy_last_player_recall_2px": 0.125}
-    html = render_sweep(SweepResults.of([SweepTrial("one", {}, 0, "whole", figures)], "perplexity", "max"), {}, "today")
+    html = render_sweep(
+        SweepResults.of([SweepTrial("one", {}, 0, "whole", figures)], "perplexity", "max"), {}, "today", {}
+    )
     assert '<th scope="col">player found within 2 px, %</th>' in html
     assert '<td class="num">25</td>' in html
     assert "Copy-last on the same pairs: player found within 2 px, %: 12.5." in html
     trials = [SweepTrial(str(one), {"x": one}, 0, "whole", {"sue_recall_2px": one}) for one in (0.25, 0.75)]
-    html = render_sweep(SweepResults.of(trials, "sue_recall_2px", "max"), {}, "today")
+    html = render_sweep(SweepResults.of(trials, "sue_recall_2px", "max"), {}, "today", {})
     assert "x 0.75 has the highest mean sue found within 2 px, %: 75; next is x 0.25: 25." in html
     assert ">37.5<" in html, "a mark of the axis"
 
