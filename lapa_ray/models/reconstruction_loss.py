@@ -42,8 +42,9 @@ class LossConfig(Config):
     stands for. Places (patches of model.patch) where something changes or shows a colour of less than 1 % of all pixels
     are always looked at. So an update takes less time for the same loss on average. Needs model.output palette."""
     expected_colour_weight: float = Field(0.0, ge=0)
-    """Weight of the squared error of the expected colour, in RGB in [−1, 1], beside cross-entropy, to which all colours
-    are equally different. Changed pixels weigh more in it too; rare ones do not. Needs model.output palette."""
+    """Weight of the squared error of the expected colour, in RGB in [−1, 1], without logit adjustment, beside
+    cross-entropy, to which all colours are equally different. Changed pixels weigh more in it too; rare ones do not.
+    Needs model.output palette."""
     worst_pixel_weight: float = Field(0.0, ge=0)
     """Weight of the worst pixel of each picture, beside the mean."""
     agent_weight: float = Field(0.0, ge=0)
@@ -70,7 +71,7 @@ class Target:
     the weights of the expected colour's errors, if these count.
 
     Where only some places are looked at: `places` int64 [n], for `Vqvae.forward`, and weights and classes are of them
-    alone, [n, patch²]; each then weighs for as many as it stands for.
+    alone, [n, patch²]; each then weighs for as many as it stands for, so that they add up to 1 on average.
     """
 
     frame_t: Tensor
@@ -108,12 +109,12 @@ class ReconstructionLoss(nn.Module):
             return Target(frame_t, frame_t1, changed, weights=None)
         weights = 1 + self._config.changed_pixel_weight * changed
         if not has_classes:
-            return Target(frame_t, frame_t1, changed, self._shares(weights))
+            return Target(frame_t, frame_t1, changed, self._normalised(weights))
         classes = model.classes(frame_t1) if classes is None else classes
-        colour_weights = self._shares(weights) if self._config.expected_colour_weight else None
+        colour_weights = self._normalised(weights) if self._config.expected_colour_weight else None
         if self._config.rare_colour_power:
             weights = look_up(model.rarities(self._config.rare_colour_power), classes) + weights - 1
-        target = Target(frame_t, frame_t1, changed, self._shares(weights), classes, colour_weights)
+        target = Target(frame_t, frame_t1, changed, self._normalised(weights), classes, colour_weights)
         if samples and self._config.common_share < 1:
             return self._sampled(target, changed | look_up(model.shares < COMMON_SHARE, classes), model.config.patch)
         return target
@@ -146,7 +147,7 @@ class ReconstructionLoss(nn.Module):
             parts["worst_pixel_loss"] = config.worst_pixel_weight * errors.flatten(1).amax(dim=1).mean()
         return parts
 
-    def _shares(self, weights: Tensor) -> Tensor:
+    def _normalised(self, weights: Tensor) -> Tensor:
         """What each pixel has of the mean, float [B, 210, 160]; they add up to 1."""
         if self._config.average == "batch":
             return weights / weights.sum()
@@ -187,7 +188,9 @@ class ReconstructionLoss(nn.Module):
 
 
 def _colour_errors(model: Vqvae, logits: Tensor, target: Target) -> Tensor:
-    """Squared error of each pixel's expected colour, mean over RGB in [−1, 1], float like the target's weights."""
+    """Squared error of each pixel's expected colour against that of its class, mean over RGB in [−1, 1], float like the
+    target's weights.
+    """
     assert target.classes is not None
     true = F.embedding(target.classes, model.colours).movedim(-1, 1)
     return (model.expected_colour(logits) - true).square().mean(dim=1)

@@ -149,7 +149,7 @@ class CollapseWatch:
         self._num_counted = 0
 
     def add(self, output: VqvaeOutput) -> None:
-        """Count the codes of a batch, where they are: nothing waits for a GPU."""
+        """Count the codes of a batch, where they are: they are looked at now and then."""
         if self._num_updates:
             counts = torch.bincount(output.codes.flatten(), minlength=self._size)
             self._counts = counts if self._counts is None else self._counts + counts

@@ -160,10 +160,9 @@ class VqvaeTask:
 
     def _target(self, pair: Pair, *, samples: bool = False) -> Target:
         """What a reconstruction is to be; classes are looked up by index, which is faster than by colour."""
-        frame_t, frame_t1, changed = self._pictures(pair)
-        classes = None
-        if self._classes is not None:
-            classes = look_up(self._classes, torch.from_numpy(pair[1]).to(self._device).int())
+        index_t, index_t1 = self._on_device(pair)
+        frame_t, frame_t1, changed = self._shown(index_t, index_t1)
+        classes = None if self._classes is None else look_up(self._classes, index_t1.int())
         return self._criterion.target(self._vqvae, frame_t, frame_t1, changed, classes, samples=samples)
 
     def _choose_colours(self, dataset: FrameDataset, train: Sequence[int]) -> Tensor:
@@ -175,7 +174,13 @@ class VqvaeTask:
 
     def _pictures(self, pair: Pair) -> tuple[Tensor, Tensor, Tensor]:
         """Pictures t and t+1, RGB [B, 3, 210, 160], and where they differ, bool [B, 210, 160]."""
+        return self._shown(*self._on_device(pair))
+
+    def _on_device(self, pair: Pair) -> tuple[Tensor, Tensor]:
         index_t, index_t1 = (torch.from_numpy(part).to(self._device) for part in pair)
+        return index_t, index_t1
+
+    def _shown(self, index_t: Tensor, index_t1: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         differ = index_t != index_t1
         frame_t, frame_t1 = (self._palette(index).expand(-1, 3, -1, -1) for index in (index_t, index_t1))
         # RGB screens have their channels last.

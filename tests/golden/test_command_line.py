@@ -88,8 +88,13 @@ NAMED_BY_ARTEFACT = {
     "dqn_strong": "train-dqn",
     "vqvae_100k": "train-vqvae",
     "train_vqvae_palette": "train-vqvae",
+    "vqvae_gpu": "train-vqvae",
     **dict.fromkeys(
-        ("sweep_latent_size", "sweep_quantizer", "sweep_conditioning", "sweep_batch_size", "sweep_variants"), "sweep"
+        (
+            *("sweep_latent_size", "sweep_quantizer", "sweep_conditioning", "sweep_batch_size", "sweep_variants"),
+            "sweep_losses",
+        ),
+        "sweep",
     ),
 }
 NOT_OPTIONS = {"space", "variants"}
