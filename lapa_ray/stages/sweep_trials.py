@@ -62,18 +62,16 @@ class Sweeping:
     """A trial's work: the training that `train-vqvae` would do, whose validations Tune hears of."""
 
     def __init__(self, objective: str) -> None:
-        self._objective, self._count = objective, 0
+        self._objective = objective
 
     def __call__(self, config: TrainVqvaeConfig, stop: StopRequest) -> None:
         """Train until done, stopped, or ended by the scheduler."""
-        rows = read_metrics(config.out / METRICS)  # of before a retry
-        self._count = sum("val_loss" in row for row in rows)
-        train(config, stop, self._report)
+        train(config, stop, lambda _update, figures: self._report(config, figures))
 
-    def _report(self, _update: int, figures: Figures) -> None:
-        self._count += 1
+    def _report(self, config: TrainVqvaeConfig, figures: Figures) -> None:
+        rows = read_metrics(config.out / METRICS)  # a retry has dropped those of after its checkpoint
         judged = {"objective": figures[self._objective]} if self._objective in figures else {}
-        tune.report({"validations": self._count, **judged})
+        tune.report({"validations": sum("val_loss" in row for row in rows), **judged})
 
 
 def _scheduler(config: SweepConfig) -> ASHAScheduler | None:

@@ -5,13 +5,17 @@ from pathlib import Path
 import pytest
 import yaml
 
+from lapa_ray.core.artefact import Draft
 from lapa_ray.core.errors import LapaError
+from lapa_ray.core.stop import StopRequest
 from lapa_ray.evaluation.sweep_results import Setting
+from lapa_ray.stages import sweep_trials, trials
 from lapa_ray.stages.sweep import run
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_figures import speed_of
 from lapa_ray.stages.sweep_outputs import best_yaml
 from lapa_ray.stages.sweep_plan import plan
+from lapa_ray.stages.trials import TrialResources, TrialRun
 from tests.support.drawn_play import PALETTE as NTSC
 from tests.support.drawn_play import drawn, ram_of
 from tests.support.recordings import write_play
@@ -148,3 +152,46 @@ def test_paths_of_a_trial_are_absolute():
     (_, trial), *_ = plan(config(train={"loss": loss})).values()
     assert trial.loss.agent == Path("runs/agent").resolve()
     assert trial.frames == Path("frames").resolve()
+
+
+def reserved(fields: dict, folder: Path, monkeypatch) -> TrialRun:
+    """What a sweep with such resources would have Ray run."""
+    asked = []
+
+    def run_trials(run: TrialRun, *_others: object) -> dict[str, str]:
+        asked.append(run)
+        return {}
+
+    monkeypatch.setattr(sweep_trials, "run_trials", run_trials)
+    given = config(out=folder, resources=fields, wandb={"mode": "disabled"})
+    sweep_trials.train_all(given, plan(given), Draft(folder, None, resumed=False), StopRequest())
+    return asked[0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "bundle"),
+    [
+        ({"gpus_per_trial": 0.5}, {"CPU": 1.0, "GPU": 0.5}),
+        ({"cpus_per_trial": 0.5, "gpus_per_trial": 0.25}, {"CPU": 0.5, "GPU": 0.25}),
+        ({"cpus_per_trial": 0.5, "gpus_per_trial": 0}, {"CPU": 0.5}),
+    ],
+)
+def test_a_trial_reserves_the_parts_of_cores_and_gpus_that_are_asked_for(fields, bundle, tmp_path, monkeypatch):
+    made = reserved(fields, tmp_path, monkeypatch)
+    assert made.bundles == [bundle]
+    assert made.need == {"CPU": 0.0, "GPU": 0.0} | bundle
+
+
+@pytest.mark.parametrize(
+    ("there", "need", "count"),
+    [
+        ({"CPU": 1.0}, {"CPU": 0.5, "GPU": 0.0}, 2),
+        ({"CPU": 0.3}, {"CPU": 0.1, "GPU": 0.0}, 3),
+        ({"CPU": 16.0, "GPU": 1.0}, {"CPU": 1.0, "GPU": 0.5}, 2),
+        ({"CPU": 1.0, "GPU": 8.0}, {"CPU": 0.5, "GPU": 0.5}, 2),
+    ],
+)
+def test_as_many_trials_run_at_once_as_their_parts_fit_into_the_cluster(there, need, count, monkeypatch):
+    monkeypatch.setattr(trials.ray, "cluster_resources", lambda: there)
+    assert trials.at_once(TrialResources(), need) == count
+    assert trials.at_once(TrialResources(max_concurrent=1), need) == 1
