@@ -112,8 +112,10 @@ class Quantizer(nn.Module):
         projected = self._project(latents)
         if self.training:
             self._time_revival()
-        quantised, codes, *rest = self.vq(projected)
-        loss = self._loss(projected, quantised, codes)
+        with torch.autocast(latents.device.type, enabled=False):  # of which the library thinks on CUDA alone
+            projected = projected.float()
+            quantised, codes, *rest = self.vq(projected)
+            loss = self._loss(projected, quantised, codes)
         if self.config.diversity and self.config.kind != "fsq":
             loss = loss + rest[0]  # the library weighs commitment by 0
         return self.project_out(quantised), codes.long(), loss

@@ -204,10 +204,11 @@ class Vqvae(nn.Module):
 
     def expected_colour(self, logits: Tensor) -> Tensor:
         """The mean of all classes' colours by their probability, RGB float [B, 3, ...] in [−1, 1], of logits float
-        [B, num_colours, ...].
+        [B, num_colours, ...]; float32, under autocast too, whose product of matrices would round it.
         """
-        hidden = logits.movedim(1, -1).masked_fill(~self._used_colours, -torch.inf)
-        return (hidden.softmax(dim=-1) @ self.colours).movedim(-1, 1)
+        with torch.autocast(logits.device.type, enabled=False):
+            hidden = logits.float().movedim(1, -1).masked_fill(~self._used_colours, -torch.inf)
+            return (hidden.softmax(dim=-1) @ self.colours).movedim(-1, 1)
 
     def set_colours(self, colours: Tensor, shares: Tensor) -> None:
         """The classes of output palette: RGB float [n, 3] in [−1, 1], n ≤ num_colours, and how much of the training

@@ -7,8 +7,9 @@ import torch
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.pictures import grey_levels, shrink
 from lapa_ray.models.checkpoint import save_checkpoint
-from lapa_ray.models.perceptual import VGG_WIDTHS, AgentDistance, VggDistance, _vgg_stages
+from lapa_ray.models.perceptual import AgentDistance, VggDistance
 from lapa_ray.models.q_network import QNetwork, QNetworkConfig
+from tests.support.made_networks import vgg_weights
 from tests.support.pictures import grey_palette, wandering_square
 
 NETWORK = QNetworkConfig(channels=(4, 4, 4), hidden=8, frame_stack=3)
@@ -55,12 +56,7 @@ def test_the_agent_is_shown_what_it_sees_in_play():
 
 
 def made_weights() -> dict[str, torch.Tensor]:
-    layers = [layer for stage in _vgg_stages(VGG_WIDTHS) for layer in stage]
-    return {
-        f"features.{number}.{name}": value
-        for number, layer in enumerate(layers)
-        for name, value in layer.state_dict().items()
-    } | {"classifier.0.weight": torch.zeros(1)}
+    return vgg_weights() | {"classifier.0.weight": torch.zeros(1)}
 
 
 def test_vggs_distance_with_made_weights(tmp_path):

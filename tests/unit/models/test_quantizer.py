@@ -17,20 +17,44 @@ def test_codes_are_the_nearest():
     assert torch.equal(codes, torch.cdist(latents(), quantizer.vq.codebook[None]).argmin(dim=-1))
 
 
-def test_the_loss_is_the_papers():
-    """‖sg[z] − e‖² + 0.25 ‖z − sg[e]‖², both means, so that their values differ by the weight alone."""
-    quantizer = Quantizer(4, QuantizerConfig(codebook_size=16))
+@pytest.mark.parametrize("commitment", [0.0, 0.25, 1.0, 3.0])
+def test_the_loss_is_the_papers(commitment):
+    """‖sg[z] − e‖² + β ‖z − sg[e]‖², both means, so that their values differ by the weight alone."""
+    quantizer = Quantizer(4, QuantizerConfig(codebook_size=16, commitment=commitment))
     z = latents().requires_grad_()
     quantised, codes, loss = quantizer(z)
     e = quantizer.vq.codebook[codes]
     assert torch.allclose(quantised, e, atol=1e-6)
-    assert torch.allclose(loss, 1.25 * (z - e).square().mean())
+    assert torch.allclose(loss, (1 + commitment) * (z - e).square().mean())
     loss.backward()
-    assert torch.allclose(z.grad, 0.25 * 2 * (z - e).detach() / z.numel(), atol=1e-7)
+    assert torch.allclose(z.grad, commitment * 2 * (z - e).detach() / z.numel(), atol=1e-7)
     expected = torch.zeros_like(quantizer.vq.codebook)
     expected.index_add_(0, codes.flatten(), (2 * (e - z) / z.numel()).detach().flatten(0, 1))
     (codebook,) = quantizer.vq.parameters()
     assert torch.allclose(codebook.grad[0], expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("commitment", [0.0, 0.25, 3.0])
+def test_averaged_codes_have_the_commitment_alone(commitment):
+    quantizer = Quantizer(4, QuantizerConfig(codebook_size=16, kind="ema", commitment=commitment))
+    z = latents().requires_grad_()
+    quantised, _, loss = quantizer(z)
+    assert torch.allclose(loss, commitment * (z - quantised).detach().square().mean())
+    loss.backward()
+    assert torch.allclose(z.grad, commitment * 2 * (z - quantised).detach() / z.numel(), atol=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", ["learnable", "ema"])
+def test_codes_and_their_averages_are_not_rounded_in_half_precision(kind, dtype):
+    told = []
+    for is_half in (False, True):
+        torch.manual_seed(0)
+        quantizer = Quantizer(4, QuantizerConfig(codebook_size=8, kind=kind))
+        with torch.autocast("cpu", dtype, enabled=is_half):
+            told.append((*quantizer(latents().requires_grad_()), quantizer.vq.codebook))
+    assert told[1][0].dtype == torch.float32
+    torch.testing.assert_close(*told, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["learnable", "ema"])

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.convolutions import LADDER
+from lapa_ray.models.perceptual import AgentDistance, VggDistance
+from lapa_ray.models.q_network import QNetwork, QNetworkConfig
 from lapa_ray.models.quantizer import QuantizerConfig
-from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss
+from lapa_ray.models.reconstruction_loss import LossConfig, ReconstructionLoss, Target
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, VqvaeOutput
+from tests.support.made_networks import narrow_vgg
 from tests.support.pictures import grey_palette, wandering_square
 
 EMA = {"kind": "ema", "cosine": True, "codebook_dim": 3, "kmeans_init": True, "revive_below": 0.5}
@@ -94,42 +99,64 @@ def test_shapes_range_and_the_way_back(fields):
     torch.testing.assert_close(model.decode(output.codes, frame_t), model.picture(output), atol=1e-4, rtol=0)
 
 
-CHANGED_WEIGHT = 20
-
-
-def losses_of(model: Vqvae, frame_t: torch.Tensor, frame_t1: torch.Tensor) -> tuple[torch.Tensor, float]:
-    """The whole loss, and its part for the picture."""
+def criterion_of(model: Vqvae, loss: dict | None = None, **networks) -> ReconstructionLoss:
     kind = "cross_entropy" if model.config.output == "palette" else "mse"
-    criterion = ReconstructionLoss(LossConfig(kind=kind, changed_pixel_weight=CHANGED_WEIGHT))
-    output = model(frame_t, frame_t1)
-    target = criterion.target(model, frame_t, frame_t1, (frame_t != frame_t1).any(dim=1))
-    parts = criterion(model, output, target)
-    return sum(parts.values()) + output.quantizer_loss, parts["reconstruction_loss"].item()
+    fields = {"kind": kind, "changed_pixel_weight": 20} | (loss or {})
+    return ReconstructionLoss(LossConfig.model_validate(fields), **networks)
 
 
-def blind_loss(model: Vqvae, frame_t: torch.Tensor, frame_t1: torch.Tensor) -> float:
+Frames = tuple[torch.Tensor, torch.Tensor]
+
+
+def target_of(model: Vqvae, criterion: ReconstructionLoss, frames: Frames, *, samples: bool = False) -> Target:
+    return criterion.target(model, *frames, (frames[0] != frames[1]).any(dim=1), samples=samples)
+
+
+def losses_of(model: Vqvae, criterion: ReconstructionLoss, frames: Frames) -> dict[str, torch.Tensor]:
+    """What the loss is made of; at some places alone, where it looks at some."""
+    target = target_of(model, criterion, frames, samples=True)
+    output = model(*frames, target.places)
+    return criterion(model, output, target) | {"quantizer_loss": output.quantizer_loss}
+
+
+def blind_loss(model: Vqvae, criterion: ReconstructionLoss, frames: Frames) -> float:
     """Of the one picture (or one chance of each colour, pixel by pixel) that is best for all pairs alike."""
-    weights = 1.0 + CHANGED_WEIGHT * (frame_t != frame_t1).any(dim=1)
-    of_pixel = weights / weights.sum(dim=0)
-    if model.config.output == "palette":
-        classes = torch.nn.functional.one_hot(model.classes(frame_t1), 8)
-        errors = torch.special.entr((of_pixel[..., None] * classes).sum(dim=0)).sum(dim=-1)
-    else:
-        mean = (of_pixel[:, None] * frame_t1).sum(dim=0)
-        errors = (of_pixel * (frame_t1 - mean).square().mean(dim=1)).sum(dim=0)
-    return float((weights.sum(dim=0) * errors).sum() / weights.sum())
+    target = target_of(model, criterion, frames)
+    alike = torch.full(target.changed.shape, 1 / target.changed.numel())
+    weights = alike if target.weights is None else target.weights
+    if target.classes is not None:
+        classes = torch.nn.functional.one_hot(target.classes, 8)
+        chances = (weights[..., None] * classes).sum(dim=0) / weights.sum(dim=0)[..., None]
+        return float((weights.sum(dim=0) * torch.special.entr(chances).sum(dim=-1)).sum())
+    if criterion._config.kind == "l1":  # the best level of a pixel is that of some pair
+        errors = [weights[:, None] * (frames[1] - candidate).abs() for candidate in frames[1]]
+        return float(torch.stack(errors).sum(dim=1).amin(dim=0).mean(dim=0).sum())
+    return float((weights * squares_of(mean_picture(weights, frames), frames)).sum())
+
+
+def mean_picture(weights: torch.Tensor, frames: Frames) -> torch.Tensor:
+    """The one that has the least squared errors, RGB [3, 210, 160]."""
+    return (weights[:, None] * frames[1]).sum(dim=0) / weights.sum(dim=0)
+
+
+def squares_of(picture: torch.Tensor, frames: Frames) -> torch.Tensor:
+    return (frames[1] - picture).square().mean(dim=1)
+
+
+def assert_gradients(model: Vqvae, criterion: ReconstructionLoss) -> None:
+    if model.config.conditioning != "none":  # film begins as the identity, which hides what is before it
+        torch.nn.init.normal_(next(model.conditioning.parameters()))
+        for layer in getattr(model.conditioning, "affine", ()):
+            torch.nn.init.normal_(layer.weight)
+    sum(losses_of(model, criterion, pictures(model)).values()).backward()
+    without = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert without == []
 
 
 @EACH
 def test_every_weight_gets_a_gradient(fields):
     model = built(fields)
-    if isinstance(fields.get("conditioning"), str):  # film begins as the identity, which hides what is before it
-        torch.nn.init.normal_(next(model.conditioning.parameters()))
-        for layer in getattr(model.conditioning, "affine", ()):
-            torch.nn.init.normal_(layer.weight)
-    losses_of(model, *pictures(model))[0].backward()
-    without = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
-    assert without == []
+    assert_gradients(model, criterion_of(model))
 
 
 @EACH
@@ -139,17 +166,115 @@ def test_a_batch_is_learnt_by_heart(fields):
     It takes 25 to 125 updates; how many depends on the order in which threads add up.
     """
     model = built(fields)
-    frames = pictures(model, count=2)
-    blind = blind_loss(model, *frames)
+    criterion, frames = criterion_of(model), pictures(model, count=2)
+    blind = blind_loss(model, criterion, frames)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     seen = []
     while len(seen) < 400 and min(seen, default=blind) > blind / 2:
-        loss, of_picture = losses_of(model, *frames)
+        parts = losses_of(model, criterion, frames)
         optimizer.zero_grad()
-        loss.backward()
+        sum(parts.values()).backward()
         optimizer.step()
-        seen.append(of_picture)
+        seen.append(parts["reconstruction_loss"].item())
     assert min(seen) <= blind / 2, f"{blind:.3f} by one picture for all, {min(seen):.3f} by the model after {len(seen)}"
+
+
+BENCH = yaml.safe_load((Path(__file__).parents[3] / "tune_configs/bench/train_vqvae_palette.yaml").read_text())
+NARROW = {
+    "channels": (16, 32, 32, 32),
+    "num_colours": 8,
+    "quantizer": BENCH["model"]["quantizer"] | {"codebook_size": 256},
+}
+PATCHES = {"patch": 4, "width": 16}
+CLASSES = PALETTE | {"patch": 4}
+SLOW = {"l1, all pixels alike", "expected colour"}
+"""Learnt by heart in many seconds; the second is a part of the bench's."""
+LOSSES = {
+    "the source's": ({}, {"changed_pixel_weight": 0}),
+    "l1": (PATCHES, {"kind": "l1"}),
+    "l1, all pixels alike": ({}, {"kind": "l1", "changed_pixel_weight": 0}),
+    "worst pixel": (PATCHES, {"worst_pixel_weight": 0.02}),
+    "each pair alike": ({}, {"average": "pair"}),
+    "rare colours": (CLASSES, {"rare_colour_power": 0.5}),
+    "expected colour": (CLASSES, {"expected_colour_weight": 6}),
+    "some places": (CLASSES, {"common_share": 0.06}),
+    "the bench's": (BENCH["model"] | NARROW, BENCH["loss"]),
+    "agent": ({}, {"agent_weight": 2.0}),
+    "agent, palette": (CLASSES, {"agent_weight": 2.0}),
+    "vgg": (PATCHES, {"vgg_weight": 2.0}),
+}
+EACH_LOSS = pytest.mark.parametrize(("fields", "loss"), LOSSES.values(), ids=LOSSES)
+
+
+@pytest.fixture
+def networks(tmp_path, monkeypatch):
+    """What a loss looks through, with random weights."""
+    torch.manual_seed(0)
+    network = QNetwork(5, QNetworkConfig(channels=(4, 4, 4), hidden=8, frame_stack=2))
+    return {"agent": AgentDistance(network, (210, 160)), "vgg": VggDistance(narrow_vgg(tmp_path, monkeypatch))}
+
+
+def looking_through(model: Vqvae, loss: dict, networks: dict) -> ReconstructionLoss:
+    through = {name: network for name, network in networks.items() if f"{name}_weight" in loss}
+    return criterion_of(model, loss, **through)
+
+
+def blind_parts(model: Vqvae, criterion: ReconstructionLoss, frames: Frames) -> dict[str, float]:
+    """What each part of a loss is at least, told nothing of the pair; of a distance, what the mean picture has."""
+    config, target = criterion._config, target_of(model, criterion, frames)
+    parts = {"reconstruction_loss": blind_loss(model, criterion, frames)}
+    mean = frames[1].mean(dim=0)
+    if target.classes is not None:
+        parts["picture"] = float(squares_of(mean, frames).mean())
+    if config.worst_pixel_weight:  # at one pixel, of all pairs on average
+        parts["worst_pixel_loss"] = config.worst_pixel_weight * float(squares_of(mean, frames).mean(dim=0).amax())
+    if config.expected_colour_weight:
+        weights = target.colour_weights
+        squares = squares_of(mean_picture(weights, frames), frames)
+        parts["colour_loss"] = config.expected_colour_weight * float((weights * squares).sum())
+    shown = mean.expand_as(frames[1])
+    if criterion.agent is not None:
+        parts["agent_loss"] = config.agent_weight * float(criterion.agent(shown, frames[1], frames[0]))
+    if criterion.vgg is not None:
+        parts["vgg_loss"] = config.vgg_weight * float(criterion.vgg(shown, frames[1]))
+    return parts
+
+
+@EACH_LOSS
+def test_every_weight_gets_a_gradient_of_each_loss(fields, loss, networks):
+    model = built(fields)
+    assert_gradients(model, looking_through(model, loss, networks))
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES.keys() - SLOW))
+def test_a_batch_is_learnt_by_heart_with_each_loss(name, networks):
+    """Each of its parts, and the error of what classes show, falls below a third of what it is at least without a word
+    of the pair; the worst pixel and VGG's distance, which come last, below that itself.
+
+    Distances are learnt alone, for the pixels' error would bring them down too.
+    """
+    fields, loss = LOSSES[name]
+    model = built(fields)
+    criterion, frames = looking_through(model, loss, networks), pictures(model, count=2)
+    bounds = blind_parts(model, criterion, frames)
+    bounds = {part: bound if part in {"worst_pixel_loss", "vgg_loss"} else bound / 3 for part, bound in bounds.items()}
+    learnt = bounds.keys() & {"agent_loss", "vgg_loss"} or bounds.keys()
+    whole, optimizer = target_of(model, criterion, frames), torch.optim.Adam(model.parameters(), lr=1e-2)
+    for update in range(1, 601):
+        parts = losses_of(model, criterion, frames)
+        optimizer.zero_grad()
+        sum(part for name, part in parts.items() if name in {*learnt, "quantizer_loss"}).backward()
+        optimizer.step()
+        if update % 5 == 0:
+            with torch.no_grad():
+                output = model(*frames)
+                told = criterion(model, output, whole)
+                told["picture"] = squares_of(model.picture(output), frames).mean()
+            if all(told[name] <= bounds[name] for name in learnt):
+                break
+    assert {name: told[name].item() for name in learnt} == {
+        name: pytest.approx(0, abs=bounds[name]) for name in learnt
+    }, f"after {update}"
 
 
 @EACH
@@ -188,6 +313,16 @@ def test_a_picture_of_the_mean_colour_takes_back_what_rare_colours_weighed():
     output = VqvaeOutput(torch.zeros(1, 8, 210, 160), torch.zeros(1, 35, dtype=torch.int64), torch.zeros(()))
     torch.testing.assert_close(model.picture(output), torch.full((1, 3, 210, 160), 0.1 - 0.9))
     torch.testing.assert_close(model.expected_picture(output), torch.zeros(1, 3, 210, 160))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_the_expected_colour_is_not_rounded_in_half_precision(dtype):
+    model = built(PALETTE)
+    logits = 3 * torch.randn(1, 8, 6, 5).to(dtype)
+    expected = model.expected_colour(logits.float())
+    with torch.autocast("cpu", dtype):
+        assert torch.equal(model.expected_colour(logits), expected)
+        assert torch.equal(model.expected_colour(logits.float()), expected)
 
 
 def test_the_last_layer_starts_at_the_shares_of_the_colours():

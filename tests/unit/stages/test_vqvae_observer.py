@@ -3,12 +3,13 @@
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from lapa_ray.core.errors import LapaError
-from lapa_ray.core.metric_log import read_metrics
+from lapa_ray.core.metric_log import MetricLog, read_metrics
 from lapa_ray.core.pictures import to_rgb
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.models.checkpoint import load_checkpoint
@@ -18,6 +19,7 @@ from lapa_ray.models.vqvae import Vqvae, VqvaeConfig, VqvaeOutput
 from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_config import FitResources, TrainingConfig
 from lapa_ray.stages.fit_loop import FitResult
+from lapa_ray.stages.fit_share import Share
 from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 from lapa_ray.stages.vqvae_data import check_data
 from lapa_ray.stages.vqvae_observer import CollapseWatch, ObservationConfig
@@ -89,6 +91,36 @@ def test_what_is_looked_at_changes_nothing_of_what_is_learnt(play, unbroken, tmp
     torch.testing.assert_close(
         load_checkpoint(tmp_path / last)["model"], load_checkpoint(unbroken / last)["model"], rtol=0, atol=0
     )
+
+
+class ShownLog(MetricLog):
+    """Keeps what it is to show."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "train-vqvae")
+        self.shown = []
+
+    def show(self, step, pictures=None, counts=None):
+        self.shown += [(step, name, value) for name, value in {**(pictures or {}), **(counts or {})}.items()]
+
+
+def test_sheets_and_histograms_are_handed_to_the_log_as_they_are_kept(play, tmp_path):
+    task = VqvaeTask(config_of(play, tmp_path), Share(), torch.device("cpu"))
+    with ShownLog(tmp_path / "metrics.jsonl") as log:
+        for update in range(1, NUM_UPDATES + 1):
+            task.observe(update, log, tmp_path)
+    assert [(step, name) for step, name, _ in log.shown] == [
+        (step, name) for step in (3, 6) for name in ("codes", "reconstructions")
+    ]
+    for step, name, value in log.shown:
+        if name == "codes":
+            told = json.loads((tmp_path / "histograms" / f"update_000000{step}.json").read_text())
+            assert value.tolist() == told["counts"]
+            assert value.sum() == 5 * MODEL.num_tokens
+        else:
+            assert value.dtype == np.uint8
+            kept = cv2.imread(str(tmp_path / "samples" / f"update_000000{step}.png"))[..., ::-1]
+            np.testing.assert_array_equal(value, kept)
 
 
 @pytest.mark.parametrize("stop", [StopAt(3), PowerCutAt(3)], ids=["stopped after 3", "killed after 3, resumed from 2"])
