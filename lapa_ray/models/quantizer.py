@@ -31,6 +31,9 @@ SHARPNESS = 4.0
 """How fast the probability of a code of fsq falls with the squared distance, in steps, where diversity asks for it:
 that of the next step is 2 % of that of the code a latent lies on."""
 
+LEAST_PROBABILITY = 1e-12
+"""Of a code in the entropy; rarer ones pull no latent."""
+
 
 class QuantizerConfig(Config):
     """Codebook; the defaults are the source's."""
@@ -173,7 +176,8 @@ def code_entropy(fsq: FSQ, latents: Tensor) -> Tensor:
         steps = torch.arange(levels, device=latents.device) - levels // 2
         chances = (-SHARPNESS * (place[:, None] - steps).square()).softmax(dim=-1)
         joint = (joint[:, :, None] * chances[:, None]).flatten(1)
-    return torch.special.entr(joint.mean(dim=0)).sum()
+    # A code that no latent is near has a probability that underflows to 0, where the entropy's gradient is infinite.
+    return torch.special.entr(joint.mean(dim=0).clamp(min=LEAST_PROBABILITY)).sum()
 
 
 @dataclass(frozen=True)

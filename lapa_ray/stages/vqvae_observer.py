@@ -151,7 +151,8 @@ class CollapseWatch:
     def add(self, output: VqvaeOutput) -> None:
         """Count the codes of a batch, where they are: they are looked at now and then."""
         if self._num_updates:
-            counts = torch.bincount(output.codes.flatten(), minlength=self._size)
+            # Rounded latents that are no numbers make codes below 0; that the loss is none either is said soon after.
+            counts = torch.bincount(output.codes.flatten().clamp(min=0), minlength=self._size)
             self._counts = counts if self._counts is None else self._counts + counts
 
     def check(self, update: int) -> None:

@@ -176,7 +176,7 @@ def kill_midway(frames: Path, out: Path, *more: str) -> None:
             stderr=subprocess.STDOUT,
         )
         try:
-            end = time.monotonic() + 120
+            end = time.monotonic() + 200
             while not is_midway(out):
                 assert process.poll() is None, (folder / "log").read_text()
                 assert time.monotonic() < end, (folder / "log").read_text()
@@ -201,7 +201,8 @@ def test_a_killed_sweep_is_resumed_to_the_trainings_of_an_unbroken_one(frames, t
         assert (path.stat().st_mtime_ns, path.read_bytes()) == before, "what was whole is kept"
     assert sweep(frames, unbroken, *options) == 0
     rows, like = (pq.read_table(folder / "trials.parquet").to_pylist() for folder in (out, unbroken))
-    assert rows == [pytest.approx(row, rel=1e-4) for row in like]
+    for row, other in zip(rows, like, strict=True):
+        assert row == {name: _about(value) for name, value in other.items()}
     assert len({row["trial"] for row in rows}) == 4
     for name in ("trials", "."):
         folders = ({path.name for path in (folder / name).iterdir()} for folder in (out, unbroken))
@@ -210,6 +211,10 @@ def test_a_killed_sweep_is_resumed_to_the_trainings_of_an_unbroken_one(frames, t
         logs = [read_metrics(folder / "trials" / row["trial"] / "metrics.jsonl") for folder in (out, unbroken)]
         steps, others = ([(line["step"], "val_loss" in line) for line in log] for log in logs)
         assert steps == others
+
+
+def _about(value):
+    return pytest.approx(value, rel=1e-4) if isinstance(value, float) else value
 
 
 def test_a_training_that_fails_once_is_whole_by_its_retry_beside_one_that_asha_ends(frames, tmp_path, monkeypatch):

@@ -2,8 +2,11 @@
 
 import os
 import time
+from contextlib import suppress
 
 import psutil
+
+TRIAL = "ray::ImplicitFunc"
 
 
 def processes_of(session: int) -> list[psutil.Process]:
@@ -19,17 +22,23 @@ def _belongs(process: psutil.Process, session: int) -> bool:
 
 
 def left_of(session: int, timeout_s: float) -> list[str]:
-    """Titles of those that have not ended by themselves in time; they are killed."""
+    """Titles of trials that have not ended by themselves in time. All is killed: Ray's agents stay longer."""
     end = time.monotonic() + timeout_s
-    while (left := processes_of(session)) and time.monotonic() < end:
+    while any(_title(process).startswith(TRIAL) for process in processes_of(session)) and time.monotonic() < end:
         time.sleep(0.1)
-    return [_killed(process) for process in left]
+    titles = [_killed(process) for process in processes_of(session)]
+    return [title for title in titles if title.startswith(TRIAL)]
+
+
+def _title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline()).strip()
+    except psutil.Error:
+        return ""
 
 
 def _killed(process: psutil.Process) -> str:
-    try:
-        title = " ".join(process.cmdline())[:200]
+    title = _title(process)
+    with suppress(psutil.NoSuchProcess):
         process.kill()
-    except psutil.NoSuchProcess:
-        return f"process {process.pid}"
     return title

@@ -178,3 +178,13 @@ def test_standardised_latents_in_eval_mode_go_by_what_training_saw():
     one = 5 + torch.randn(1, 1, 4)
     quantised, codes, _ = quantizer(one)
     assert torch.allclose(quantizer.look_up(codes), quantised, atol=1e-6)
+
+
+@pytest.mark.parametrize(("levels", "size"), [((8, 8, 4), 256), ((8, 8, 8, 8), 4096)])
+def test_codes_that_no_latent_is_near_leave_the_gradient_finite(levels, size):
+    config = QuantizerConfig(kind="fsq", fsq_levels=levels, codebook_size=size, diversity=0.1)
+    quantizer = Quantizer(len(levels), config)
+    latents = torch.full((2, 35, len(levels)), -3.0, requires_grad=True)
+    quantizer(latents)[2].backward()
+    assert latents.grad.isfinite().all()
+    assert latents.grad.any(), "still asked to spread"

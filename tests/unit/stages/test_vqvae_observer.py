@@ -250,3 +250,7 @@ def test_still_pairs_alone_are_refused(tmp_path):
     late = np.concatenate([still[:39], moving])
     other = write_play(tmp_path / "late", [(ram, late), (ram, late)])
     check_data(config_of(other, tmp_path / "out"))
+
+
+def test_codes_of_latents_that_are_no_numbers_are_left_to_the_loss_to_name():
+    CollapseWatch(8, 3).add(codes(-(2**31), 1))
