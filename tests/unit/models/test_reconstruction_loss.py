@@ -53,39 +53,38 @@ def test_the_worst_pixel_of_each_picture():
     assert told["worst_pixel_loss"] == pytest.approx(0.5 * worst.mean(), rel=1e-5)
 
 
-def test_pixels_of_rare_colours_weigh_more():
-    colours, shares = torch.tensor([[-1.0, -1, -1], [1, -1, 1], [1, 1, 1]]), torch.tensor([0.75, 0.04, 0.21])
+COLOURS, COLOUR_SHARES = torch.tensor([[-1.0, -1, -1], [1, -1, 1], [1, 1, 1]]), torch.tensor([0.75, 0.04, 0.21])
+
+
+def of_classes(**fields) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What the loss says of three colours, a fourth class without one; logits, classes, where pixels changed."""
     model = Vqvae(VqvaeConfig(width=1, code_dim=1, output="palette", num_colours=4))
-    model.set_colours(colours, shares)
+    model.set_colours(COLOURS, COLOUR_SHARES)
     generator = torch.Generator().manual_seed(0)
     classes = torch.randint(3, (2, 6, 5), generator=generator)
-    true, changed = colours[classes].permute(0, 3, 1, 2), torch.rand(2, 6, 5, generator=generator) < 0.3
+    true, changed = COLOURS[classes].permute(0, 3, 1, 2), torch.rand(2, 6, 5, generator=generator) < 0.3
     logits = torch.randn(2, 4, 6, 5, generator=generator)
-    config = LossConfig(kind="cross_entropy", changed_pixel_weight=3, rare_colour_power=0.5)
+    config = LossConfig(kind="cross_entropy", changed_pixel_weight=3, rare_colour_power=0.5, **fields)
     criterion = ReconstructionLoss(config)
-    target = criterion.target(model, true, true, changed)
-    told = criterion(model, VqvaeOutput(logits, CODES, NOTHING), target)
-    rare = shares.numpy() ** -0.5
-    weights = (rare / (rare * shares.numpy()).sum())[classes] + 3 * changed.numpy()
+    told = criterion(model, VqvaeOutput(logits, CODES, NOTHING), criterion.target(model, true, true, changed))
+    return told, logits, classes, changed
+
+
+def test_pixels_of_rare_colours_weigh_more():
+    told, logits, classes, changed = of_classes()
+    rare = COLOUR_SHARES.numpy() ** -0.5
+    weights = (rare / (rare * COLOUR_SHARES.numpy()).sum())[classes] + 3 * changed.numpy()
     errors = -logits.log_softmax(dim=1).gather(1, classes[:, None])[:, 0].numpy()
     assert told["reconstruction_loss"].item() == pytest.approx((weights * errors).sum() / weights.sum(), rel=1e-5)
 
 
 def test_how_far_the_expected_colour_is_off_counts():
-    colours, shares = torch.tensor([[-1.0, -1, -1], [1, -1, 1], [1, 1, 1]]), torch.tensor([0.75, 0.04, 0.21])
-    model = Vqvae(VqvaeConfig(width=1, code_dim=1, output="palette", num_colours=4))
-    model.set_colours(colours, shares)
-    generator = torch.Generator().manual_seed(0)
-    classes = torch.randint(3, (2, 6, 5), generator=generator)
-    true, changed = colours[classes].permute(0, 3, 1, 2), torch.rand(2, 6, 5, generator=generator) < 0.3
-    logits = torch.randn(2, 4, 6, 5, generator=generator)
-    config = LossConfig(kind="cross_entropy", changed_pixel_weight=3, rare_colour_power=0.5, expected_colour_weight=2)
-    criterion = ReconstructionLoss(config)
-    told = criterion(model, VqvaeOutput(logits, CODES, NOTHING), criterion.target(model, true, true, changed))
+    told, logits, classes, changed = of_classes(expected_colour_weight=2)
+    true = COLOURS[classes].permute(0, 3, 1, 2)
     # Rare colours weigh no more in it, and a class without a colour has no part in the mean.
     weights = 1 + 3 * changed.numpy()
     chances = np.exp(logits[:, :3].numpy()) / np.exp(logits[:, :3].numpy()).sum(axis=1, keepdims=True)
-    errors = np.square(np.einsum("nkhw,kc->nchw", chances, colours.numpy()) - true.numpy()).mean(axis=1)
+    errors = np.square(np.einsum("nkhw,kc->nchw", chances, COLOURS.numpy()) - true.numpy()).mean(axis=1)
     assert told["colour_loss"].item() == pytest.approx(2 * (weights * errors).sum() / weights.sum(), rel=1e-5)
 
 
