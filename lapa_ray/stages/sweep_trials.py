@@ -46,6 +46,7 @@ def train_all(
     work = Sweeping(config.objective)
     trials = TrialRun(configs, draft.path.resolve(), config.resources, [bundle], work, _scheduler(config))
     if config.accept_failed and (known := known_failures(draft.path)) and set(trials.left) <= set(known):
+        trials.clear()
         return {name: known[name] for name in trials.left}
     with Progress("sweep", len(planned), "trainings", initial=len(planned) - len(trials.left)) as progress:
         failures = run_trials(trials, stop, lambda: progress.advance_to(len(planned) - len(trials.left)))

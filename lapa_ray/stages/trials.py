@@ -113,6 +113,7 @@ def run_trials(trials: TrialRun, stop: StopRequest, on_poll: Callable[[], None])
     Raises `LapaError` if the cluster has no room for even one.
     """
     if not trials.left:
+        trials.clear()  # a kill after the last of them left what is hidden
         return {}
     require_resources(cpus=trials.need["CPU"], gpus=trials.need["GPU"])
     trials.clear()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lapa_ray.core.artefact import Draft
+from lapa_ray.core.artefact import MANIFEST, Draft
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.evaluation.sweep_results import Setting
@@ -180,6 +180,20 @@ def test_a_trial_reserves_the_parts_of_cores_and_gpus_that_are_asked_for(fields,
     made = reserved(fields, tmp_path, monkeypatch)
     assert made.bundles == [bundle]
     assert made.need == {"CPU": 0.0, "GPU": 0.0} | bundle
+
+
+def test_what_a_killed_sweep_hid_is_gone_once_nothing_is_left_to_train(tmp_path, monkeypatch):
+    """Killed after its last training, before it cleared up."""
+    made = reserved({"gpus_per_trial": 0}, tmp_path, monkeypatch)
+    for trial in made.configs.values():
+        trial.out.mkdir(parents=True)
+        (trial.out / MANIFEST).touch()
+    hidden = [tmp_path / name for name in (trials.STOP_FILE, trials.BEGUN_FILE)]
+    for path in hidden:
+        path.touch()
+    (tmp_path / trials.TUNE_FOLDER / "trials-1").mkdir(parents=True)
+    assert trials.run_trials(made, StopRequest(), lambda: None) == {}
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 @pytest.mark.parametrize(
