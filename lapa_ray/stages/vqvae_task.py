@@ -6,15 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lapa_ray.core.artefact import open_artefact
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import MetricLog
-from lapa_ray.core.pictures import Composite
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.dataset.splits import named_parts
@@ -34,6 +31,7 @@ from lapa_ray.stages.held_out_pixels import HeldOutPixels, number_of
 from lapa_ray.stages.held_out_sprites import HeldOutSprites
 from lapa_ray.stages.pair_sources import Chances, Pair, ValidationPairs, training_pairs
 from lapa_ray.stages.pair_weights import pair_chances
+from lapa_ray.stages.vqvae_colours import commonest_indices
 from lapa_ray.stages.vqvae_config import PairConfig, TrainVqvaeConfig
 from lapa_ray.stages.vqvae_data import check_size
 from lapa_ray.stages.vqvae_observer import CollapseWatch, VqvaeObserver
@@ -44,8 +42,6 @@ VALIDATION_FIGURES = (
     *("copy_last_ssim", "perplexity", "codes_used"),
     *CONTROL_FIGURES,
 )
-COLOUR_EPISODES = 8
-"""Training episodes whose pixels are counted where colours are classes."""
 
 
 class VqvaeTask:
@@ -185,25 +181,6 @@ class VqvaeTask:
         frame_t, frame_t1 = (self._palette(index).expand(-1, 3, -1, -1) for index in (index_t, index_t1))
         # RGB screens have their channels last.
         return frame_t, frame_t1, differ if differ.ndim == 3 else differ.any(dim=-1)
-
-
-def commonest_indices(
-    dataset: FrameDataset, episode_ids: Sequence[int], composite: Composite, count: int
-) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Palette indices uint8 [≤ count] that most pixels of some episodes have, the commonest first, and their shares.
-
-    The episodes are spread over all, for those recorded first may all be of one player. The shares float32 add up to 1.
-
-    Raises `LapaError` for frames that are RGB themselves.
-    """
-    if not len(dataset.info.palette):
-        raise LapaError(f"{dataset.name}: RGB frames have no palette; take --model.output tanh and --loss.kind mse.")
-    counts = np.zeros(256, dtype=np.int64)
-    for episode in episode_ids[:: -(-len(episode_ids) // COLOUR_EPISODES)]:
-        counts += np.bincount(dataset.composites(episode, composite).ravel(), minlength=256)
-    order = np.argsort(-counts, kind="stable")[:count]
-    chosen = order[counts[order] > 0]
-    return chosen.astype(np.uint8), (counts[chosen] / np.sum(counts[chosen])).astype(np.float32)
 
 
 def build_loss(config: LossConfig) -> ReconstructionLoss:

@@ -19,8 +19,9 @@ from lapa_ray.stages.fit_config import FitResources, TrainingConfig
 from lapa_ray.stages.fit_loop import Fit
 from lapa_ray.stages.fit_share import Share
 from lapa_ray.stages.train_vqvae import run
+from lapa_ray.stages.vqvae_colours import commonest_indices
 from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
-from lapa_ray.stages.vqvae_task import VqvaeTask, commonest_indices
+from lapa_ray.stages.vqvae_task import VqvaeTask
 from tests.support.drawn_play import PALETTE, drawn, ram_of
 from tests.support.recordings import write_play
 
