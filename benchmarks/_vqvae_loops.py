@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks._ray_processes import RayProcesses
 from benchmarks._vqvae_sides import BATCH_SIZE, NUM_THREADS, WARM_UP, config_of
 from lapa_ray.core.files import write_json
 from lapa_ray.core.metric_log import MetricLog
@@ -22,9 +23,15 @@ from lapa_ray.stages.fit_task import Figures, Turn
 from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 from lapa_ray.stages.vqvae_task import VqvaeTask
 
-TIMES = "times.json"
+TIMES, RAY_SHARES = "times.json", "ray_shares.json"
 LOOPS = {"ray_train": 1, "fit": 0, "bare": 0}
 """Number of Ray Train workers."""
+
+
+def ray_shares(folder: Path, num_rounds: int) -> list[dict[str, float]]:
+    """What Ray's processes took in each round of its side, by kind."""
+    paths = [folder / f"ray_train_{number}" / RAY_SHARES for number in range(1, num_rounds + 1)]
+    return [json.loads(path.read_text()) for path in paths]
 
 
 class FromAnew:
@@ -48,13 +55,18 @@ class TimedTask(VqvaeTask):
         torch.set_num_threads(NUM_THREADS)  # whatever Ray makes of a worker
         super().__init__(config, share, device)
         self._times: list[float] = []
+        self._around: RayProcesses | None = None
 
     def observe(self, update: int, log: MetricLog, folder: Path) -> None:
-        """Note the time."""
+        """Note the time; in a worker, what Ray's processes take meanwhile."""
         super().observe(update, log, folder)
         self._times.append(time.perf_counter())
+        if update == WARM_UP and self._config.resources.num_workers:
+            self._around = RayProcesses.here()
         if update == self._config.training.max_updates:
             write_json(folder / TIMES, self._times)
+            if self._around is not None:
+                write_json(folder / RAY_SHARES, self._around.shares())
 
     def validate(self, tick: Callable[[float], None]) -> Figures:  # noqa: ARG002
         """Nothing: updates alone are timed, and the last would be followed by the whole validation split."""

@@ -26,7 +26,7 @@ import torch
 from benchmarks._frames import last_frames, record, write_pngs
 from benchmarks._result import Row, keep_to_two_cores, print_rows, say
 from benchmarks._side_process import SideProcess
-from benchmarks._vqvae_loops import LOOPS
+from benchmarks._vqvae_loops import LOOPS, ray_shares
 from benchmarks._vqvae_sides import BATCH_SIZE, flops_per_sample, product_size, samples_per_s, seconds_per_update
 from lapa_ray.core.errors import LapaError
 from lapa_ray.models.device import check_compiler, resolve_device
@@ -48,6 +48,8 @@ CPU_WIDTH, GPU_WIDTH = 16, 64
 Rounds = Mapping[str, list[float]]
 SIDES = ("ours", "plain", "plain_channels_last", "floor", "products")
 COMPILED = "ours_compiled"
+LEAST_SHARE = 0.001
+"""Of a core: processes of Ray's that take less are not named."""
 
 
 def main() -> int:
@@ -58,7 +60,8 @@ def main() -> int:
     keep_to_two_cores()
     with tempfile.TemporaryDirectory(prefix="lapa-bench-") as scratch:
         rates, seconds = measure(Path(scratch), size)
-    print_rows("vqvae", rows(rates, seconds, Work.here(size.width or _width())))
+        shares = ray_shares(Path(scratch), size.num_rounds)
+    print_rows("vqvae", [*rows(rates, seconds, Work.here(size.width or _width())), ray_row(shares)])
     return 0
 
 
@@ -151,6 +154,15 @@ def rows(rates: Rounds, seconds: Rounds, work: Work) -> list[Row]:
             f"{update_ms['fit']:,.1f} ms an update of our loop without Ray, {bare_ms}",
         ),
     ]
+
+
+def ray_row(rounds: Sequence[Mapping[str, float]]) -> Row:
+    """Of one core, what all of Ray's processes but the one that trains take while it trains."""
+    names = {kind for of in rounds for kind in of}
+    kinds = {kind: median(of.get(kind, 0.0) for of in rounds) for kind in names}
+    greatest = sorted(names, key=lambda kind: (-kinds[kind], kind))
+    note = ", ".join(f"{kind} {kinds[kind]:.3f}" for kind in greatest if kinds[kind] >= LEAST_SHARE)
+    return Row("ray_cpu_share", median(sum(of.values()) for of in rounds), "–", f"of a core: {note or 'little each'}")
 
 
 def _share_row(rates: Rounds, work: Work) -> Row:

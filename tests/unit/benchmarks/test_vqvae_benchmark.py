@@ -3,12 +3,15 @@
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
 from benchmarks import _vqvae_loops, _vqvae_sides
+from benchmarks._ray_processes import RayProcesses
 from benchmarks._vqvae_loops import bare, in_a_loop
 from benchmarks._vqvae_sides import (
     BATCH_SIZE,
@@ -22,7 +25,7 @@ from benchmarks._vqvae_sides import (
     samples_per_s,
     seconds_per_update,
 )
-from benchmarks.vqvae import Work, rows
+from benchmarks.vqvae import Work, ray_row, rows
 from lapa_ray.models.device import CPU_INSTRUCTIONS
 from lapa_ray.models.vqvae import Vqvae, VqvaeConfig
 from tests.support.recordings import frames_artefact
@@ -58,6 +61,35 @@ def test_ratios_are_medians_over_rounds_and_overheads_their_excess():
             "loop_overhead": 0.0,
         }
     )
+
+
+def test_what_rays_processes_take_is_told_by_kind():
+    rounds = [{"raylet": 0.02, "IDLE": 0.01, "gcs_server": 0.0004}, {"raylet": 0.03}, {"raylet": 0.04, "IDLE": 0.03}]
+    row = ray_row(rounds)
+    assert row.value == pytest.approx(0.0304)
+    assert row.of == "of a core: raylet 0.030, IDLE 0.010"
+
+
+BUSY = "import sys; sys.stdin.readline(); sum(range(10**8)); print(); sys.stdin.readline()"
+
+
+def test_the_worker_itself_is_none_of_the_processes_around_it():
+    with ExitStack() as stack:
+        busy, worker = (stack.enter_context(_process()) for _ in range(2))
+        around = RayProcesses(psutil.Process(worker.pid), psutil.Process(busy.pid))
+        beside = RayProcesses(psutil.Process(busy.pid), psutil.Process(busy.pid))
+        busy.stdin.write("\n")
+        busy.stdin.flush()
+        busy.stdout.readline()
+        shares = around.shares()
+        assert list(shares) == [psutil.Process(busy.pid).name()]
+        assert all(share > 0 for share in shares.values())
+        assert beside.shares() == {}
+
+
+def _process() -> subprocess.Popen:
+    """Waits for a line, is busy, tells so, waits again."""
+    return subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def test_the_bar_is_that_of_the_device():
