@@ -35,7 +35,9 @@ class RayProcesses:
         return cls(worker, driver)
 
     def shares(self) -> dict[str, float]:
-        """Seconds of a core that each kind of process took a second since the start, those that ended left out."""
+        """Seconds of a core that each kind of process took a second since the start; those that began or ended
+        meanwhile are left out.
+        """
         elapsed, shares = time.perf_counter() - self._start, defaultdict[str, float](float)
         for process, seconds in self._seconds().items():
             if process in self._before:

@@ -60,9 +60,9 @@ class TimedTask(VqvaeTask):
     def observe(self, update: int, log: MetricLog, folder: Path) -> None:
         """Note the time; in a worker, what Ray's processes take meanwhile."""
         super().observe(update, log, folder)
-        self._times.append(time.perf_counter())
         if update == WARM_UP and self._config.resources.num_workers:
-            self._around = RayProcesses.here()
+            self._around = RayProcesses.here()  # before the time: it takes some itself
+        self._times.append(time.perf_counter())
         if update == self._config.training.max_updates:
             write_json(folder / TIMES, self._times)
             if self._around is not None:

@@ -147,6 +147,7 @@ def _train(config: CompareReplayConfig, planned: Sequence[Trial], draft: Draft, 
     trials = agent_trials(configs, draft.path.resolve(), config.resources)
     known = known_failures(draft.path)
     if config.accept_failed and trials.left and set(trials.left) <= set(known):
+        trials.clear()
         return {name: known[name] for name in trials.left}
     with TrialProgress("compare-replay", configs) as progress:
         failures = run_trials(trials, stop, progress.look)

@@ -119,7 +119,9 @@ def test_a_training_that_fails_is_shown_and_can_be_settled_for(frames, tmp_path,
     assert "1 of the trainings failed" in said[0]
     assert "the loss is" in said[0]
     assert "Add --resume to try again, and --accept_failed to leave it at that." in said[1]
+    (out / ".ray_tune" / "trials-1").mkdir(parents=True)  # as of a sweep that was killed
     assert sweep(frames, out, *options, "--resume", "--accept_failed") == 0
+    assert not (out / ".ray_tune").exists()
     assert open_artefact(out).manifest.figures["num_failed"] == 1
     assert '<span class="verdict below">Failed:</span>' in (out / "sweep.html").read_text(encoding="utf-8")
 

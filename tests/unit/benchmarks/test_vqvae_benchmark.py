@@ -70,7 +70,7 @@ def test_what_rays_processes_take_is_told_by_kind():
     assert row.of == "of a core: raylet 0.030, IDLE 0.010"
 
 
-BUSY = "import sys; sys.stdin.readline(); sum(range(10**8)); print(); sys.stdin.readline()"
+BUSY = "import sys; sys.stdin.readline() and sum(range(10**7)); print(flush=True); sys.stdin.readline()"
 
 
 def test_the_worker_itself_is_none_of_the_processes_around_it():
