@@ -12,7 +12,7 @@ from markupsafe import Markup
 from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
 from lapa_ray.evaluation.images import png_file_uri
 from lapa_ray.evaluation.sprite_recall import RECALL
-from lapa_ray.evaluation.sweep_results import Setting, SweepResults, SweepTrial, none_is_best, ranked
+from lapa_ray.evaluation.sweep_results import Setting, SweepResults, SweepTrial, none_is_best, ranked, significant
 from lapa_ray.evaluation.templates import page_template
 
 SHOWN = (
@@ -98,12 +98,12 @@ def _row(setting: Setting, columns: Sequence[str], *, is_best: bool) -> dict[str
 def _cell(setting: Setting, name: str) -> str:
     if name not in setting.means:
         return "–"
-    deviation = setting.deviations[name]
-    return _text(name, setting.means[name]) + ("" if deviation is None else f" ± {_shown(name, deviation):.2g}")
+    mean, deviation = _text(name, setting.means[name]), setting.deviations[name]
+    return mean if deviation is None else f"{mean} ± {significant(_shown(name, deviation), 2)}"
 
 
 def _text(name: str, figure: float) -> str:
-    return f"{_shown(name, figure):.4g}"
+    return significant(_shown(name, figure), 4)
 
 
 def _shown(name: str, figure: float) -> float:

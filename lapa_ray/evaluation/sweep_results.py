@@ -159,6 +159,11 @@ def sheets_in(folder: Path) -> dict[str, Path]:
     return {path.parent.name: path for path in sorted((folder / TRIALS).glob(f"*/{SHEET}"))}
 
 
+def significant(value: float, digits: int) -> str:
+    """`value` with so many significant digits, and with all before the point where it has more."""
+    return f"{value:,.0f}" if abs(value) >= 10**digits - 0.5 else f"{value:.{digits}g}"
+
+
 def none_is_best(num_settings: int, objective: str, constraints: Sequence[str]) -> str:
     """Why there is no best setting."""
     lack = f"and meets {' and '.join(constraints)}" if constraints else f"that tells {objective}"

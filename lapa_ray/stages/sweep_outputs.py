@@ -26,6 +26,7 @@ from lapa_ray.evaluation.sweep_results import (
     SweepTrial,
     none_is_best,
     sheets_in,
+    significant,
 )
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_plan import apply_setting, slug
@@ -112,7 +113,7 @@ def print_outcome(results: SweepResults, folder: Path) -> None:
     shown = [results.objective, *(Constraint.parse(text).figure for text in results.constraints)]
     table = Table("setting", *shown, "trainings")
     for setting in results.settings:
-        cells = [f"{setting.means[name]:.4g}" if name in setting.means else "–" for name in shown]
+        cells = [significant(setting.means[name], 4) if name in setting.means else "–" for name in shown]
         table.add_row(slug(setting.values), *cells, f"{setting.num_whole} of {setting.num_trials} whole")
     Console().print(table)
     if results.best is None:

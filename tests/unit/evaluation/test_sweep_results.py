@@ -7,7 +7,15 @@ import pytest
 
 from lapa_ray.core.errors import LapaError
 from lapa_ray.evaluation.sweep_page import render_sweep
-from lapa_ray.evaluation.sweep_results import RESULTS, Constraint, SweepResults, SweepTrial, settings_of, sheets_in
+from lapa_ray.evaluation.sweep_results import (
+    RESULTS,
+    Constraint,
+    SweepResults,
+    SweepTrial,
+    settings_of,
+    sheets_in,
+    significant,
+)
 
 
 def trial(size: int, seed: int, perplexity: float, psnr: float = 20.0, state="whole") -> SweepTrial:
@@ -44,6 +52,14 @@ def test_means_and_deviations_are_over_seeds():
 def test_the_best_is_whole_and_meets_the_constraints(constraints, mode, expected):
     best = SweepResults.of(TRIALS, "perplexity", mode, constraints).best
     assert (best and best.values["model.code_dim"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [(257.676, 2, "258"), (28672.0, 4, "28,672"), (14.0604, 4, "14.06"), (99.6, 2, "100"), (0.000589, 2, "0.00059")],
+)
+def test_a_figure_has_few_digits_and_no_exponent(value, digits, shown):
+    assert significant(value, digits) == shown
 
 
 @pytest.mark.parametrize("text", ["psnr", "psnr_db => 3", "psnr_db >= 1.2.3", "psnr_db >= three", ">= 3", ""])
