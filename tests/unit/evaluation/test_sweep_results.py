@@ -58,7 +58,7 @@ def test_the_best_is_whole_and_meets_the_constraints(constraints, mode, expected
     ("value", "digits", "shown"),
     [(257.676, 2, "258"), (28672.0, 4, "28,672"), (14.0604, 4, "14.06"), (99.6, 2, "100"), (0.000589, 2, "0.00059")],
 )
-def test_a_figure_has_few_digits_and_no_exponent(value, digits, shown):
+def test_a_large_figure_has_no_exponent_and_a_small_one_few_digits(value, digits, shown):
     assert significant(value, digits) == shown
 
 
