@@ -22,6 +22,7 @@ from lapa_ray.core.progress import Progress
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.comparison import Comparison
 from lapa_ray.models.q_network import load_agent
+from lapa_ray.stages.trials import BEGUN_FILE, STOP_FILE, TUNE_FOLDER
 from tests.support.small_chain import write_frames
 
 pytestmark = pytest.mark.shared_ray
@@ -100,7 +101,7 @@ def test_a_stop_keeps_what_is_whole_and_the_checkpoints_of_the_rest(stopped):
     assert whole(stopped)
     assert whole(stopped) < set(NAMES)
     assert not (stopped / "manifest.json").exists()
-    assert not [path.name for path in stopped.iterdir() if path.name in {".stop", ".begun", ".ray_tune"}]
+    assert not [path.name for path in stopped.iterdir() if path.name in {STOP_FILE, BEGUN_FILE, TUNE_FOLDER}]
 
 
 def test_a_trial_that_fails_is_shown_and_the_others_are_compared(compared):
@@ -165,7 +166,10 @@ def test_what_failed_may_be_settled_for_without_training_anything(compared, rand
     out, victim = compared
     begun = (out / "trials" / victim / "run.json").stat().st_mtime_ns
     settled = [f"--beside={random_play}", "--accept_failed"]
+    for name in (STOP_FILE, BEGUN_FILE):  # as a kill leaves them
+        (out / name).touch()
     assert cli.main(command(out, "--resume", *settled)) == 0
+    assert not [path.name for path in out.iterdir() if path.name.startswith(".")]
     assert (out / "trials" / victim / "run.json").stat().st_mtime_ns == begun
     assert Comparison.load(out).trials[NAMES.index(victim)].failure
     figures = open_artefact(out, "comparison").manifest.figures
