@@ -92,7 +92,7 @@ NAMED_BY_ARTEFACT = {
     **dict.fromkeys(
         (
             *("sweep_latent_size", "sweep_quantizer", "sweep_conditioning", "sweep_batch_size", "sweep_variants"),
-            *("sweep_losses", "sweep_codes"),
+            *("sweep_losses", "sweep_codes", "sweep_pairs", "sweep_rgb_losses"),
         ),
         "sweep",
     ),
