@@ -120,11 +120,11 @@ def scatter_chart(groups: Sequence[tuple[str, Numbers, Numbers]], *, title: str,
 
 
 def parallel_chart(
-    axes_of: Sequence[tuple[str, Sequence[str]]], rows: Sequence[Sequence[int]], strong: int | None, *, title: str
+    axes_of: Sequence[tuple[str, Sequence[str]]], rows: Sequence[Sequence[float]], strong: int | None, *, title: str
 ) -> str:
     """SVG of parallel coordinates: upright axes (name, its values from below), a line a row of value numbers.
 
-    Line `strong` is drawn strongest.
+    A number between two is a place between these values. Line `strong` is drawn strongest.
     """
     with chart(title, height=3.6) as (_, axes, svg):
         for place, (_name, values) in enumerate(axes_of):
@@ -152,7 +152,7 @@ def parallel_chart(
     return svg.text
 
 
-def _height(number: int, count: int) -> float:
+def _height(number: float, count: int) -> float:
     return 0.5 if count < 2 else number / (count - 1)
 
 

@@ -39,7 +39,7 @@ USES = (
 USE_COLUMNS = ("psnr_db", "changed_psnr_db", "delta_changed_psnr_db", "delta_still_psnr_db")
 NUM_SHEETS = 6
 """Settings of which pictures are shown, the best first."""
-NUM_BINS = 5
+NUM_MARKS = 5
 """Marks of a figure's axis in parallel coordinates."""
 
 
@@ -59,12 +59,13 @@ def shown_sweep(results: SweepResults, sheets: Mapping[str, Path]) -> dict[str, 
     columns = [objective, *(name for name in SHOWN if name in known and name != objective)]
     return {
         "trials": trials,
+        "some_ended_early": any(trial.state == "ended early" for trial in trials),
         "failed": [trial for trial in trials if trial.state == "failed"],
         "rows": [_row(setting, columns, is_best=setting is best) for setting in settings],
         "options": list(settings[0].values),
         "columns": [_label(name) for name in columns],
         "sentence": _sentence(results),
-        "baselines": _baselines(trials, columns),
+        "baselines": _baselines(settings, columns),
         "scatter": _scatter(trials, settings, ("changed_psnr_db", "perplexity")),
         "uses": _uses(trials, settings),
         "use_columns": [_label(name) for name in USE_COLUMNS],
@@ -129,15 +130,20 @@ def _next(results: SweepResults) -> str:
     return "".join(f"; next is {name_of(each)}: {_cell(each, results.objective)}" for each in second)
 
 
-def _baselines(trials: Sequence[SweepTrial], columns: Sequence[str]) -> str:
-    """Copy-last on the same pairs, which every training tells alike."""
-    figures = next((trial.figures for trial in trials if trial.figures), {})
-    told = [
-        f"{_label(name)}: {_text(name, figures[f'copy_last_{name}'])}"
-        for name in columns
-        if f"copy_last_{name}" in figures
-    ]
-    return ", ".join(told)
+def _baselines(settings: Sequence[Setting], columns: Sequence[str]) -> str:
+    """Copy-last on the same pairs; by setting where settings see other pictures (grey, another composite or split)."""
+    found: dict[str, list[Setting]] = {}
+    for setting in settings:
+        told = [
+            f"{_label(name)}: {_text(name, setting.means[f'copy_last_{name}'])}"
+            for name in columns
+            if f"copy_last_{name}" in setting.means
+        ]
+        if told:
+            found.setdefault(", ".join(told), []).append(setting)
+    if len(found) < 2:
+        return next(iter(found), "")
+    return "; ".join(f"{text} ({' and '.join(map(name_of, group))})" for text, group in found.items())
 
 
 def _uses(trials: Sequence[SweepTrial], settings: Sequence[Setting]) -> list[tuple[str, Markup]]:
@@ -213,9 +219,9 @@ def _parallel(settings: Sequence[Setting], best: Setting | None, objective: str)
         axes.append((option.rpartition(".")[2], values))
         columns.append([values.index(str(setting.values[option])) for setting in told])
     figures = np.array([_shown(objective, setting.means[objective]) for setting in told])
-    marks = np.linspace(figures.min(), figures.max(), NUM_BINS)
-    axes.append((_label(objective), [f"{mark:.3g}" for mark in marks]))
-    columns.append([int(np.abs(marks - figure).argmin()) for figure in figures])
+    marks, width = np.linspace(figures.min(), figures.max(), NUM_MARKS), np.ptp(figures) or 1.0
+    axes.append((_label(objective), [significant(mark, 3) for mark in marks]))
+    columns.append(((NUM_MARKS - 1) * (figures - figures.min()) / width).tolist())
     strong = next((number for number, setting in enumerate(told) if setting is best), None)
     rows = [list(row) for row in zip(*columns, strict=True)]
     return Markup(parallel_chart(axes, rows, strong, title="Settings and what they came to"))

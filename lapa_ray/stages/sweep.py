@@ -17,7 +17,7 @@ from lapa_ray.evaluation.sweep_results import SweepResults, SweepTrial
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_figures import check_figures, check_recalls
 from lapa_ray.stages.sweep_outputs import HTML, manifest_figures, print_outcome, write_outputs
-from lapa_ray.stages.sweep_plan import plan
+from lapa_ray.stages.sweep_plan import Planned, plan
 from lapa_ray.stages.sweep_trials import train_all, trial_of
 from lapa_ray.stages.train_vqvae import agent_of
 from lapa_ray.stages.vqvae_data import check_data
@@ -31,17 +31,15 @@ def run(config: SweepConfig) -> Artefact:
     planned = plan(config)
     dataset = check_data(next(iter(planned.values()))[1])[0]
     check_recalls(config, planned, dataset)
-    for _, trial in planned.values():
-        agent_of(trial)
-    draft = Draft.begin(config, "sweep", {"frames": dataset.artefact})
+    draft = Draft.begin(config, "sweep", {"frames": dataset.artefact, **agents_of(planned)})
     with ray_session(config.ray), stop_on_signal() as stop:
         failures = train_all(config, planned, draft, stop)
     trials = [trial_of(name, setting, trial, failures) for name, (setting, trial) in planned.items()]
-    if all(trial.state == "failed" for trial in trials):
-        draft.pause()
-        raise _none_left(trials)
     results = SweepResults.of(trials, config.objective, config.mode, config.constraints)
     write_outputs(config, draft, results)
+    if all(trial.state == "failed" for trial in trials):
+        draft.pause()
+        raise _none_left(trials, draft.path)
     if failures and not config.accept_failed:
         draft.pause()
         raise _failed(failures, draft.path)
@@ -50,10 +48,18 @@ def run(config: SweepConfig) -> Artefact:
     return artefact
 
 
-def _none_left(trials: Sequence[SweepTrial]) -> LapaError:
+def agents_of(planned: Mapping[str, Planned]) -> dict[str, Artefact]:
+    """The agents that the trainings' losses look through, each once."""
+    found = [agent for _, trial in planned.values() for agent in agent_of(trial).values()]
+    distinct = {agent.identity: agent for agent in found}.values()
+    return {"agent" if not number else f"agent_{number + 1}": agent for number, agent in enumerate(distinct)}
+
+
+def _none_left(trials: Sequence[SweepTrial], folder: Path) -> LapaError:
     return LapaError(
         f"every training failed, {trials[0].name} because: {trials[0].failure}\n"
-        "Try one alone with train-vqvae, then add --resume."
+        f"All are shown in {folder / HTML}. Change what they have in common in another --out, or add --resume to try "
+        "again."
     )
 
 

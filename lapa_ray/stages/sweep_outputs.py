@@ -37,7 +37,7 @@ HTML, TABLE, BEST_CONFIG = "sweep.html", "trials.parquet", "best.yaml"
 
 def write_outputs(config: SweepConfig, draft: Draft, results: SweepResults) -> None:
     """Write all but the manifest."""
-    _write_table(draft.path / TABLE, results.trials)
+    write_table(draft.path / TABLE, results.trials)
     best_path = draft.path / BEST_CONFIG
     best_path.unlink(missing_ok=True)
     if results.best is not None:
@@ -69,13 +69,15 @@ def _difference(fields: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[
     return found
 
 
-def _write_table(path: Path, trials: Sequence[SweepTrial]) -> None:
+def write_table(path: Path, trials: Sequence[SweepTrial]) -> None:
     """One row a training: name, each swept option (as JSON-like text), seed, state, failure, each figure."""
     names = sorted({name for trial in trials for name in trial.figures})
     columns: dict[str, pa.Array] = {
         "trial": pa.array([trial.name for trial in trials], pa.string()),
         **{
-            option: pa.array([str(trial.setting[option]) for trial in trials], pa.string())
+            f"train.{option}" if option in names else option: pa.array(  # loss is a group of options, and a figure
+                [str(trial.setting[option]) for trial in trials], pa.string()
+            )
             for option in trials[0].setting
         },
         "seed": pa.array([trial.seed for trial in trials], pa.int64()),

@@ -20,6 +20,7 @@ from lapa_ray.stages.train_vqvae import absolute
 from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 
 LARGEST_SEED = 2**31 - 1
+NUM_WORKERS = "resources.num_workers"
 VARIANT = "variant"
 """What a setting calls the name of its variant."""
 Planned = tuple[Mapping[str, Any], TrainVqvaeConfig]
@@ -37,6 +38,7 @@ def plan(config: SweepConfig) -> dict[str, Planned]:
         raise LapaError(f"--space {empty[0]}: names no values; give a list.")
     if VARIANT in config.space:
         raise LapaError(f"--space {VARIANT}: there is no such option of train-vqvae; name variants by --variants.")
+    _check_space(config)
     space = {**({VARIANT: list(config.variants)} if config.variants else {}), **config.space}
     settings = [dict(zip(space, values, strict=True)) for values in itertools.product(*space.values())]
     planned: dict[str, Planned] = {}
@@ -47,10 +49,21 @@ def plan(config: SweepConfig) -> dict[str, Planned]:
     return planned
 
 
+def _check_space(config: SweepConfig) -> None:
+    """Raise `LapaError` for what would be settings that differ in nothing."""
+    named = [f"--space {path}" for path in config.space]
+    named += [f"--variants {name}: {path}" for name, options in config.variants.items() for path in options]
+    if fixed := next((where for where in named if where.endswith(NUM_WORKERS)), None):
+        raise LapaError(f"{fixed}: each training of a sweep is one process without workers; leave it out.")
+    for path, values in config.space.items():
+        if twice := [value for number, value in enumerate(values) if value in values[:number]]:
+            raise LapaError(f"--space {path}: names {twice[0]} twice; seeds are given by --num_seeds.")
+
+
 def slug(setting: Mapping[str, Any]) -> str:
     """A setting as part of a folder's name."""
     text = "_".join(f"{path.rpartition('.')[2]}_{value}" for path, value in setting.items()) or "default"
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text)[:80].strip("-")
+    return re.sub(r"[^A-Za-z0-9_.+-]+", "-", text)[:80].strip("-")
 
 
 def _trial_config(config: SweepConfig, name: str, setting: Mapping[str, Any], seed: int) -> TrainVqvaeConfig:

@@ -145,8 +145,10 @@ def test_a_sweep_of_which_every_training_fails_says_why_and_what_to_try(frames, 
     options = ["--num_seeds=1", "--space={learning_rate: [1.0e+30]}", "--resources.num_retries=0"]
     assert sweep(frames, out, *options) == cli.EXIT_BAD_INPUT
     said = capfd.readouterr().err.splitlines()[-2:]
-    assert re.search(r"every training failed, 00_learning_rate_1e-30_seed_0 because: update \d+: the loss is ", said[0])
-    assert said[1].strip() == "Try one alone with train-vqvae, then add --resume."
+    assert re.search(r"every training failed, 00_learning_rate_1e\+30_seed_0 because: update \d+: the loss", said[0])
+    assert re.search(r"All are shown in \S+sweep\.html\. Change what they have in common in another --out, or", said[1])
+    assert '<span class="verdict below">Failed:</span>' in (out / "sweep.html").read_text(encoding="utf-8")
+    assert pq.read_table(out / "trials.parquet").to_pylist()[0]["failure"].startswith("update ")
     assert not (out / "manifest.json").exists()
 
 

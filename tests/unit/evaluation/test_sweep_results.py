@@ -133,6 +133,20 @@ def test_shares_are_shown_in_percent_beside_copy_last():
     assert ">37.5<" in html, "a mark of the axis"
 
 
+def test_copy_last_is_told_by_setting_where_settings_see_other_pictures():
+    def seen(colour: str, copy_last: float) -> SweepTrial:
+        figures = {"perplexity": 9.0, "psnr_db": 30.0, "copy_last_psnr_db": copy_last}
+        return SweepTrial(colour, {"model.colour": colour}, 0, "whole", figures)
+
+    html = render_sweep(SweepResults.of([seen("rgb", 28), seen("grey", 32)], "perplexity", "max"), {}, "today", {})
+    assert "PSNR, dB: 28 (model.colour rgb); PSNR, dB: 32 (model.colour grey)." in html
+
+
+def test_the_page_says_that_asha_leaves_the_more_promising_seeds():
+    told = [render_sweep(SweepResults.of(some, "perplexity", "max"), {}, "today", {}) for some in (TRIALS, TRIALS[:4])]
+    assert ["its mean is of the seeds that promised more" in html for html in told] == [True, False]
+
+
 def test_results_are_the_same_once_saved_and_loaded(tmp_path):
     results = SweepResults.of(TRIALS, "perplexity", "max", ("changed_psnr_db >= 15", "perplexity < 150"))
     results.save(tmp_path)

@@ -1,20 +1,22 @@
 """The plan of a sweep: every combination over seeds, what there cannot be refused by name, and the best as a file."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
 from lapa_ray.core.artefact import MANIFEST, Draft
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.stop import StopRequest
-from lapa_ray.evaluation.sweep_results import Setting
-from lapa_ray.stages import sweep_trials, trials
-from lapa_ray.stages.sweep import run
+from lapa_ray.evaluation.sweep_results import Setting, SweepTrial
+from lapa_ray.stages import sweep_trials, train_vqvae, trials
+from lapa_ray.stages.sweep import agents_of, run
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_figures import speed_of
-from lapa_ray.stages.sweep_outputs import best_yaml
-from lapa_ray.stages.sweep_plan import plan
+from lapa_ray.stages.sweep_outputs import best_yaml, write_table
+from lapa_ray.stages.sweep_plan import plan, slug
 from lapa_ray.stages.trials import TrialResources, TrialRun
 from tests.support.drawn_play import PALETTE as NTSC
 from tests.support.drawn_play import drawn, ram_of
@@ -68,6 +70,9 @@ def test_variants_differ_in_several_options_at_once_and_are_combined_with_the_sp
         ({"space": {"model.width": []}}, "--space model.width: names no values; give a list"),
         ({"space": {"model.width": [0]}}, r"--space \{'model.width': 0\}: model.width: Input should be greater"),
         ({"space": {"model.output": ["palette"]}}, "loss.kind: cross_entropy and model.output palette go together"),
+        ({"space": {"resources.num_workers": [1, 2]}}, "--space resources.num_workers: each training of a sweep is"),
+        ({"variants": {"one": {"resources.num_workers": 2}}}, "--variants one: resources.num_workers: each training"),
+        ({"space": {"model.width": [8, 16, 8]}}, "--space model.width: names 8 twice; seeds are given by --num_seeds"),
         ({"seed": 2**31 - 1}, "--num_seeds 2: seeds beyond 2147483647"),
     ],
 )
@@ -145,6 +150,29 @@ def test_speed_is_the_median_of_the_rows_but_the_first():
     rows = [{"step": 0, "val_loss": 1.0}, *({"step": step, "samples_per_s": rate} for step, rate in enumerate(rates))]
     assert speed_of(rows) == {"samples_per_s": 40.0}
     assert speed_of(rows[:2]) == {}
+
+
+def test_a_setting_is_told_by_its_sign_too():
+    assert [slug({"learning_rate": rate}) for rate in (1e30, 1e-30)] == ["learning_rate_1e+30", "learning_rate_1e-30"]
+
+
+def test_a_whole_group_keeps_its_column_beside_a_figure_of_its_name(tmp_path):
+    trials = [SweepTrial(kind, {"loss": {"kind": kind}}, 0, "whole", {"loss": 0.5}) for kind in ("mse", "l1")]
+    write_table(tmp_path / "trials.parquet", trials)
+    rows = pq.read_table(tmp_path / "trials.parquet").to_pylist()
+    assert [(row["train.loss"], row["loss"]) for row in rows] == [("{'kind': 'mse'}", 0.5), ("{'kind': 'l1'}", 0.5)]
+
+
+def test_the_agents_that_losses_look_through_are_parents_of_a_sweep(tmp_path, monkeypatch):
+    def losses(*names: str) -> dict[str, dict]:
+        return {name: {"loss.agent_weight": 1.0, "loss.agent": str(tmp_path / name)} for name in names}
+
+    identities = {str(tmp_path / name): name[0] for name in ("a", "b", "a_moved")}
+    found = lambda path, _kind: SimpleNamespace(identity=identities[str(path)])  # noqa: E731
+    monkeypatch.setattr(train_vqvae, "open_artefact", found)
+    parents = agents_of(plan(config(variants={"plain": {}} | losses("a", "b", "a_moved"))))
+    assert {role: agent.identity for role, agent in parents.items()} == {"agent": "a", "agent_2": "b"}
+    assert agents_of(plan(config())) == {}
 
 
 def test_paths_of_a_trial_are_absolute():
