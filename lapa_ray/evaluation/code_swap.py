@@ -19,10 +19,11 @@ from lapa_ray.core.pictures import Screen, to_rgb
 from lapa_ray.core.seeds import generator_for
 from lapa_ray.envs.entities import Entities
 from lapa_ray.envs.looks import SCREEN_COLUMNS, SCREEN_ROWS, looks_of
-from lapa_ray.evaluation.controllability import Boxes, draw_others
+from lapa_ray.evaluation.controllability import draw_others
 from lapa_ray.evaluation.estimates import PooledRatio
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.reconstruction import Codes, Decoder, batches, chw, decode_8bit, hwc
+from lapa_ray.evaluation.walks import Walk
 
 LEAST_MOVE_PX = 2.0
 """A pair whose player goes less far along one axis is no A."""
@@ -50,15 +51,6 @@ class Swap:
     episode_b: int
     step_b: int
     moved: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class Walk:
-    """Of one episode where the player is, and its moves int64 [T, 2] with whether they are known, bool [T]."""
-
-    boxes: Boxes
-    moved: NDArray[np.int64]
-    known: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 from lapa_ray.core.pictures import Composite, Screen, to_rgb
 from lapa_ray.dataset.codes import CodeDataset
 from lapa_ray.dataset.reader import FrameDataset
-from lapa_ray.envs.entities import Entities
 from lapa_ray.envs.palette import ntsc_palette
 from lapa_ray.evaluation.code_activity import code_activity, code_map
 from lapa_ray.evaluation.code_exhibits import CodeExhibits, SwapPictures
-from lapa_ray.evaluation.code_swap import PlayerLook, SwapMeter, Walk, choose_swaps
+from lapa_ray.evaluation.code_swap import PlayerLook, SwapMeter, choose_swaps
 from lapa_ray.evaluation.codes import CodeStatistics
-from lapa_ray.evaluation.controllability import STEPS, Boxes, ControllabilityMeter
-from lapa_ray.evaluation.data_quality_datasets import entity_map_of
+from lapa_ray.evaluation.controllability import STEPS, ControllabilityMeter
 from lapa_ray.evaluation.event_lift import EventLifts, EventRow
-from lapa_ray.evaluation.events import events_of, in_play, player_moves, possible_steps
+from lapa_ray.evaluation.events import events_of, possible_steps
 from lapa_ray.evaluation.figures import FigureGroup
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
-from lapa_ray.evaluation.reconstruction import Codes, Decoder
+from lapa_ray.evaluation.reconstruction import Decoder
 from lapa_ray.evaluation.rollouts import spread
+from lapa_ray.evaluation.walks import Walk, entities_in, known_steps
 
 PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS = 32, 6000, 3000
 """The probe is fitted on so many training episodes at most, so many of their steps, and asked of so many held out."""
@@ -74,8 +73,8 @@ class LatentMeasurement:
         training, held_out = split
         self._held_out = held_out
         self._codes = {episode: codes.episode(episode).codes for episode in held_out}
-        self._entities = {episode: self._read(episode) for episode in held_out}
-        self._walks = {episode: _walk(read) for episode, read in self._entities.items() if read is not None}
+        self._entities = {episode: entities_in(frames, episode) for episode in held_out}
+        self._walks = {episode: Walk.of(read) for episode, read in self._entities.items() if read is not None}
         self._films = ControllabilityMeter(
             decode, self._codes, options.palette, batch_size=options.batch_size, seed=options.seed
         )
@@ -84,7 +83,7 @@ class LatentMeasurement:
         self._swaps = self._swap_meter(decode)
         self._events = EventLifts(options.codebook_size)
         self._probed: list[ProbeEpisode] = []
-        self._probed_steps = self._steps_to_probe(held_out, PROBED_STEPS)
+        self._probed_steps = known_steps(self._walks, PROBED_STEPS)
         self._probe_training = self._training_steps(training, codes)
         self._changed: dict[int, NDArray[np.int64]] = {}
 
@@ -101,7 +100,7 @@ class LatentMeasurement:
         if entities is not None and walk is not None:
             self._events.update(codes, events_of(entities), possible_steps(entities))
             steps = self._probed_steps[episode_id]
-            self._probed.append(_probe_episode(episode_id, codes, walk, steps))
+            self._probed.append(ProbeEpisode.of(episode_id, codes[steps], walk, steps))
 
     def group(self, seed: int) -> FigureGroup:
         """The figures of codes as actions, after all episodes."""
@@ -144,10 +143,6 @@ class LatentMeasurement:
         mapped = code_map(options.code_vectors, statistics.counts, seed)
         return CodeExhibits.of(options.grid, activity, mapped, self._swap_pictures())
 
-    def _read(self, episode_id: int) -> Entities | None:
-        entity_map, ram = entity_map_of(self._frames.info.game), self._frames.steps(episode_id).ram
-        return None if entity_map is None or ram is None else entity_map.read(ram)
-
     def _swap_meter(self, decode: Decoder) -> SwapMeter | None:
         options = self._options
         swaps = choose_swaps(self._walks, options.num_swaps, options.seed) if options.sees_frame_t else []
@@ -169,32 +164,15 @@ class LatentMeasurement:
             seed=options.seed,
         )
 
-    def _steps_to_probe(self, episode_ids: list[int], limit: int) -> dict[int, NDArray[np.int64]]:
-        """At most `limit` steps in which the player plays, evenly spaced over the episodes that tell."""
-        walks = {episode: self._walks.get(episode) for episode in episode_ids}
-        known = {episode: np.flatnonzero(walk.known) for episode, walk in walks.items() if walk is not None}
-        chosen = spread({episode: len(steps) for episode, steps in known.items()}, limit) if known else {}
-        return {episode: known[episode][part] for episode, part in chosen.items()}
-
     def _training_steps(self, training: list[int], codes: CodeDataset) -> list[ProbeEpisode]:
         if not self._walks:
             return []
         chosen = np.unique(np.linspace(0, len(training) - 1, PROBE_EPISODES).round().astype(int))
-        walks: dict[int, Walk] = {}
-        for index in chosen.tolist():
-            read = self._read(training[index])
-            if read is not None:
-                walks[training[index]] = _walk(read)
-        known = {episode: np.flatnonzero(walk.known) for episode, walk in walks.items()}
-        parts = spread({episode: len(steps) for episode, steps in known.items()}, PROBE_STEPS) if known else {}
+        read = {training[index]: entities_in(self._frames, training[index]) for index in chosen.tolist()}
+        walks = {episode: Walk.of(entities) for episode, entities in read.items() if entities is not None}
         return [
-            _probe_episode(
-                episode,
-                codes.episode(episode).codes,
-                walks[episode],
-                known[episode][part],
-            )
-            for episode, part in parts.items()
+            ProbeEpisode.of(episode, codes.episode(episode).codes[part], walks[episode], part)
+            for episode, part in known_steps(walks, PROBE_STEPS).items()
             if len(part)
         ]
 
@@ -219,17 +197,3 @@ class LatentMeasurement:
         """True pictures t and t+1, RGB uint8 [2, H, W, 3]."""
         composites = self._frames.composites(episode_id, self._options.composite)
         return to_rgb(composites[step : step + 2], self._options.palette)
-
-
-def _walk(entities: Entities) -> Walk:
-    player = entities.sprites["player"]
-    moved, known = player_moves(entities)
-    left, top = player.left.astype(np.int64), player.top.astype(np.int64)
-    boxes = Boxes(left, top, in_play(entities), player.width, player.height)
-    return Walk(boxes, moved, known)
-
-
-def _probe_episode(episode_id: int, codes: Codes, walk: Walk, steps: NDArray[np.int64]) -> ProbeEpisode:
-    places = np.stack([walk.boxes.left[steps + 1], walk.boxes.top[steps + 1]], axis=1)
-    targets = np.concatenate([places, walk.moved[steps]], axis=1).astype(np.float64)
-    return ProbeEpisode(episode_id, codes[steps], targets)

@@ -8,15 +8,16 @@ ones: R² = 1 − squared error over the squared distance from the training mean
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
-from sklearn.linear_model import RidgeCV
-from sklearn.model_selection import GroupKFold, KFold
 
 from lapa_ray.evaluation.estimates import Array, Estimate, PooledRatio
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.reconstruction import Codes
+from lapa_ray.evaluation.walks import Walk
 
 RIDGES = (1.0, 10.0, 100.0)
 """Weights of the squared coefficients, of which cross-validation over training episodes takes one."""
@@ -35,6 +36,12 @@ class ProbeEpisode:
     episode_id: int
     codes: Codes
     targets: Array
+
+    @classmethod
+    def of(cls, episode_id: int, codes: Codes, walk: Walk, steps: NDArray[np.int64]) -> Self:
+        """`codes` [n, P] of the n `steps` of the episode of `walk`."""
+        places = np.stack([walk.boxes.left[steps + 1], walk.boxes.top[steps + 1]], axis=1)
+        return cls(episode_id, codes, np.concatenate([places, walk.moved[steps]], axis=1).astype(np.float64))
 
 
 def leakage_figures(
@@ -97,6 +104,10 @@ def _cells(part: ProbeEpisode) -> csr_matrix:
 
 def _predictions(features: list[csr_matrix], training: list[ProbeEpisode], held_out: list[csr_matrix]) -> list[Array]:
     """What the probe that was fitted on training features reads from those of each held-out episode, [n, 4]."""
+    # scikit-learn takes most of a second to import, which every training would pay for.
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold, KFold
+
     episodes = np.repeat(np.arange(len(training)), [len(part.codes) for part in training])
     grouped = len(training) >= NUM_FOLDS
     folds = GroupKFold(NUM_FOLDS).split(episodes, groups=episodes) if grouped else KFold(NUM_FOLDS).split(episodes)

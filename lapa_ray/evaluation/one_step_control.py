@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from lapa_ray.core.seeds import generator_for
-from lapa_ray.evaluation.controllability import decibels
+from lapa_ray.evaluation.controllability import decibels, draw_others
 from lapa_ray.evaluation.pixels import to_8bit
 
 EVERY = 8
@@ -37,21 +37,22 @@ class OneStepControl:
     def update(self, codes: Tensor, frame_t: Tensor, predicted: Tensor, true: Tensor, changed: Tensor) -> None:
         """Count a batch: `codes` [B, P], `frame_t` float, `predicted` from these codes and `true` uint8 [B, 3, H, W].
 
-        `changed` bool [B, H, W]. Random codes are drawn from all pairs seen so far.
+        `changed` bool [B, H, W]. Random codes are drawn from all other pairs seen so far.
         """
+        first = self._ends[-1] if self._ends else 0
         self._seen.append(codes.cpu().numpy())
-        self._ends.append(len(codes) + (self._ends[-1] if self._ends else 0))
+        self._ends.append(first + len(codes))
         part = slice(None, None, EVERY)
-        random = torch.from_numpy(self._random_codes(len(codes[part]))).to(codes.device)
+        random = torch.from_numpy(self._random_codes(first + np.arange(len(codes))[part])).to(codes.device)
         other = to_8bit(self._decode(random, frame_t[part]))
         for row, picture in enumerate((predicted[part], other)):
             squared = (picture.float() - true[part].float()).square().sum(dim=1).cpu()  # MPS knows no float64
             moved = changed[part].cpu()
             self._errors[row] += [float(squared[where].double().sum()) for where in (moved, ~moved)]
 
-    def _random_codes(self, count: int) -> NDArray[np.integer]:
-        """Codes [count, P] drawn evenly from all pairs seen, each looked up in its batch, from that one's end."""
-        drawn = self._generator.integers(self._ends[-1], size=count)
+    def _random_codes(self, own: NDArray[np.int64]) -> NDArray[np.integer]:
+        """For each of the pairs `own` codes, together [n, P], of another one that was seen; its own if it is alone."""
+        drawn = draw_others(own, self._ends[-1], self._generator) if self._ends[-1] > 1 else own
         batches = np.searchsorted(self._ends, drawn, side="right")
         pairs = zip(batches.tolist(), drawn.tolist(), strict=True)
         return np.stack([self._seen[batch][place - self._ends[batch]] for batch, place in pairs])

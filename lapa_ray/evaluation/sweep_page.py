@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,17 @@ from markupsafe import Markup
 from lapa_ray.evaluation.charts import parallel_chart, scatter_chart
 from lapa_ray.evaluation.images import png_file_uri
 from lapa_ray.evaluation.sprite_recall import RECALL
-from lapa_ray.evaluation.sweep_results import Setting, SweepResults, SweepTrial, none_is_best, ranked, significant
+from lapa_ray.evaluation.sweep_results import (
+    SHEET,
+    SWAP_SHEET,
+    Setting,
+    SweepResults,
+    SweepTrial,
+    none_is_best,
+    ranked,
+    significant,
+)
+from lapa_ray.evaluation.sweep_uses import uses_sentence
 from lapa_ray.evaluation.templates import page_template
 
 SHOWN = (
@@ -30,29 +40,42 @@ LABELS = {
     "samples_per_s": "samples/s",
     "delta_changed_psnr_db": "ΔPSNR₁ on changed pixels, dB",
     "delta_still_psnr_db": "ΔPSNR₁ on still pixels, dB",
+    "code_swap_agreement": "code swap: moves alike, %",
+    "random_swap_agreement": "random codes: move alike, %",
+    "leakage_r2": "leakage R²",
 }
 USES = (
     ("Tokens against actions", ("changed_psnr_db", "delta_changed_psnr_db")),
     ("What moves against what stands still", ("delta_still_psnr_db", "delta_changed_psnr_db")),
+    ("Tokens against code swaps", ("changed_psnr_db", "code_swap_agreement")),
 )
 """Scatter charts: title to its figures across and up."""
-USE_COLUMNS = ("psnr_db", "changed_psnr_db", "delta_changed_psnr_db", "delta_still_psnr_db")
+USE_COLUMNS = (
+    *("psnr_db", "changed_psnr_db", "delta_changed_psnr_db", "delta_still_psnr_db"),
+    *("code_swap_agreement", "random_swap_agreement", "leakage_r2"),
+)
+SHEETS = {
+    SHEET: "Frame t, frame t+1, reconstruction and error of held-out pairs",
+    SWAP_SHEET: "Frames t and t+1 of pair A, frame t of pair B, and A's codes decoded beside it",
+}
+Sheets = Mapping[str, Mapping[str, Path]]
+AGREEMENT = "_swap_agreement"
 NUM_SHEETS = 6
 """Settings of which pictures are shown, the best first."""
 NUM_MARKS = 5
 """Marks of a figure's axis in parallel coordinates."""
 
 
-def render_sweep(results: SweepResults, config: Mapping[str, Any], made: str, sheets: Mapping[str, Path]) -> str:
+def render_sweep(results: SweepResults, config: Mapping[str, Any], made: str, sheets: Sheets) -> str:
     """The page. `config`: the resolved config; `made`: when; `sheets`: see `shown_sweep`."""
     return page_template("sweep.html.j2").render(shown=shown_sweep(results, sheets), config=config, made=made)
 
 
-def shown_sweep(results: SweepResults, sheets: Mapping[str, Path]) -> dict[str, Any]:
+def shown_sweep(results: SweepResults, sheets: Sheets) -> dict[str, Any]:
     """What the report shows too: the result in a sentence, tables, charts and pictures.
 
-    `sheets`: by the name of a training, the PNG file in which it shows what it makes of held-out pairs; those that
-    there are.
+    `sheets`: by file name and then by the name of a training, the PNG files in which it shows what it makes of held-out
+    pairs, and of code swaps; those that there are.
     """
     trials, settings, best, objective = results.trials, results.settings, results.best, results.objective
     known = set().union(*(trial.figures for trial in trials))
@@ -70,7 +93,7 @@ def shown_sweep(results: SweepResults, sheets: Mapping[str, Path]) -> dict[str, 
         "uses": _uses(trials, settings),
         "use_columns": [_label(name) for name in USE_COLUMNS],
         "use_rows": [_row(setting, USE_COLUMNS, is_best=setting is best) for setting in settings],
-        "uses_sentence": _uses_sentence(settings),
+        "uses_sentence": uses_sentence(settings),
         "parallel": _parallel(settings, best, objective),
         "sheets": _sheets(results, sheets),
     }
@@ -79,11 +102,6 @@ def shown_sweep(results: SweepResults, sheets: Mapping[str, Path]) -> dict[str, 
 def _label(name: str) -> str:
     sprite = name.removesuffix(RECALL)
     return f"{sprite} found within 2 px, %" if sprite != name else LABELS.get(name, name)
-
-
-def name_of(setting: Setting) -> str:
-    """A setting in words."""
-    return ", ".join(f"{path} {value}" for path, value in setting.values.items()) or "the one setting"
 
 
 def _row(setting: Setting, columns: Sequence[str], *, is_best: bool) -> dict[str, Any]:
@@ -109,7 +127,7 @@ def _text(name: str, figure: float) -> str:
 
 def _shown(name: str, figure: float) -> float:
     """Shares are kept in [0, 1] and shown in %."""
-    return 100 * figure if name.endswith(RECALL) else figure
+    return 100 * figure if name.endswith((RECALL, AGREEMENT)) else figure
 
 
 def _sentence(results: SweepResults) -> str:
@@ -119,7 +137,7 @@ def _sentence(results: SweepResults) -> str:
     if best is None:
         return none_is_best(len(settings), objective, results.constraints)
     return (
-        f"Of {len(settings)} settings{subject}, {name_of(best)} has the {most} mean "
+        f"Of {len(settings)} settings{subject}, {best.words} has the {most} mean "
         f"{_label(objective)}: {_cell(best, objective)}{_next(results)}."
     )
 
@@ -127,7 +145,7 @@ def _sentence(results: SweepResults) -> str:
 def _next(results: SweepResults) -> str:
     """The second best, beside whose spread over seeds the best is to be read."""
     second = ranked(results.settings, results.objective, results.mode)[1:2]
-    return "".join(f"; next is {name_of(each)}: {_cell(each, results.objective)}" for each in second)
+    return "".join(f"; next is {each.words}: {_cell(each, results.objective)}" for each in second)
 
 
 def _baselines(settings: Sequence[Setting], columns: Sequence[str]) -> str:
@@ -143,7 +161,7 @@ def _baselines(settings: Sequence[Setting], columns: Sequence[str]) -> str:
             found.setdefault(", ".join(told), []).append(setting)
     if len(found) < 2:
         return next(iter(found), "")
-    return "; ".join(f"{text} ({' and '.join(map(name_of, group))})" for text, group in found.items())
+    return "; ".join(f"{text} ({' and '.join(setting.words for setting in group)})" for text, group in found.items())
 
 
 def _uses(trials: Sequence[SweepTrial], settings: Sequence[Setting]) -> list[tuple[str, Markup]]:
@@ -152,35 +170,20 @@ def _uses(trials: Sequence[SweepTrial], settings: Sequence[Setting]) -> list[tup
     return [(title, svg) for title, svg in drawn if svg is not None]
 
 
-def _nearest_zero(settings: Sequence[Setting], key: Callable[[Setting], float]) -> Setting:
-    """Random codes may also do what stands still some good."""
-    return min(settings, key=lambda setting: abs(key(setting)))
-
-
-def _uses_sentence(settings: Sequence[Setting]) -> str:
-    """Which settings have the most of each, among those that have a whole training."""
-    parts = []
-    for name, most, text in (
-        ("changed_psnr_db", max, "{} rebuilds best what changes ({:.4g} dB)"),
-        ("delta_changed_psnr_db", max, "the codes of {} decide most of it (ΔPSNR₁ {:.3g} dB)"),
-        ("delta_still_psnr_db", _nearest_zero, "those of {} meddle least with what stands still (ΔPSNR₁ {:.3g} dB)"),
-    ):
-        told = [setting for setting in settings if setting.num_whole and name in setting.means]
-        if told:
-            chosen = most(told, key=lambda setting, name=name: setting.means[name])  # type: ignore[misc]
-            parts.append(text.format(name_of(chosen), chosen.means[name]))
-    return "; ".join(parts) + "." if len(parts) > 1 else ""
-
-
-def _sheets(results: SweepResults, sheets: Mapping[str, Path]) -> list[tuple[str, str]]:
-    """Of the best settings, name and picture of the first whole training that has one."""
+def _sheets(results: SweepResults, sheets: Sheets) -> list[tuple[str, list[tuple[str, str]]]]:
+    """Of the best settings, name and pictures, with what they are, of the first whole training that has any."""
     shown = []
     for setting in ranked(results.settings, results.objective, results.mode):
-        of_setting = (trial for trial in results.trials if trial.setting == setting.values and trial.state == "whole")
-        path = next((sheets[trial.name] for trial in of_setting if trial.name in sheets), None)
-        if path is not None:
-            shown.append((name_of(setting), png_file_uri(path)))
+        names = [trial.name for trial in results.trials if trial.setting == setting.values and trial.state == "whole"]
+        found = next((pictures for name in names if (pictures := _pictures(sheets, name))), None)
+        if found is not None:
+            shown.append((setting.words, found))
     return shown[:NUM_SHEETS]
+
+
+def _pictures(sheets: Sheets, trial: str) -> list[tuple[str, str]]:
+    paths = ((text, sheets.get(name, {}).get(trial)) for name, text in SHEETS.items())
+    return [(text, png_file_uri(path)) for text, path in paths if path is not None]
 
 
 def _scatter(trials: Sequence[SweepTrial], settings: Sequence[Setting], axes: tuple[str, str]) -> Markup | None:
@@ -194,7 +197,7 @@ def _scatter(trials: Sequence[SweepTrial], settings: Sequence[Setting], axes: tu
             trial.figures for trial in trials if str(trial.setting[option]) == value and set(axes) <= set(trial.figures)
         ]
         if chosen:
-            x, y = ([figures[name] for figures in chosen] for name in axes)
+            x, y = ([_shown(name, figures[name]) for figures in chosen] for name in axes)
             groups.append((f"{option.rpartition('.')[2]} {value}", x, y))
     if not groups:
         return None

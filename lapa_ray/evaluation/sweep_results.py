@@ -20,8 +20,10 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.files import write_json
 
 RESULTS = "figures.json"
-TRIALS, SHEET = "trials", "reconstructions.png"
-"""Folder of a sweep in which its trainings lie by name, and the file of each with its pictures of held-out pairs."""
+TRIALS, SHEET, SWAP_SHEET = "trials", "reconstructions.png", "swaps.png"
+"""Folder of a sweep in which its trainings lie by name, and the files of each with its pictures of held-out pairs, and
+of code swaps where there are any.
+"""
 Mode = Literal["max", "min"]
 State = Literal["whole", "ended early", "failed"]
 _COMPARISONS: dict[str, Callable[[float, float], bool]] = {">=": ge, "<=": le, ">": gt, "<": lt}
@@ -73,6 +75,11 @@ class Setting:
     num_whole: int
     num_trials: int
     meets_constraints: bool
+
+    @property
+    def words(self) -> str:
+        """Its values in words."""
+        return ", ".join(f"{path} {value}" for path, value in self.values.items()) or "the one setting"
 
 
 def settings_of(trials: Sequence[SweepTrial], constraints: Sequence[Constraint]) -> list[Setting]:
@@ -154,9 +161,12 @@ class SweepResults:
             raise LapaError(f"{path}: damaged, or of an older version ({error!r}); sweep again.") from error
 
 
-def sheets_in(folder: Path) -> dict[str, Path]:
-    """The pictures that the trainings of the sweep in `folder` left, by the training's name."""
-    return {path.parent.name: path for path in sorted((folder / TRIALS).glob(f"*/{SHEET}"))}
+def sheets_in(folder: Path) -> dict[str, dict[str, Path]]:
+    """The pictures that the trainings of the sweep in `folder` left: by file name, then by the training's name."""
+    return {
+        name: {path.parent.name: path for path in sorted((folder / TRIALS).glob(f"*/{name}"))}
+        for name in (SHEET, SWAP_SHEET)
+    }
 
 
 def significant(value: float, digits: int) -> str:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import ray.data
-import torch
 from pydantic import PositiveInt
 from ray.util.annotations import RayDeprecationWarning
 
@@ -23,15 +22,13 @@ from lapa_ray.core.pictures import Composite
 from lapa_ray.core.progress import Progress
 from lapa_ray.core.stop import STOPPING, stop_on_signal
 from lapa_ray.dataset.codes import CodeEpisode, CodeInfo, codes_path, read_codes, write_codes
-from lapa_ray.dataset.pairs import PairStore
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.codes import CodeStatistics
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.device import resolve_device
 from lapa_ray.models.vqvae import VqvaeConfig, load_vqvae
+from lapa_ray.stages.screen_codes import codes_of
 from lapa_ray.stages.vqvae_data import check_size
-
-BATCH = 64
 
 
 class ExtractResources(Config):
@@ -80,10 +77,9 @@ class EpisodeEncoder:
     def encode(self, episode_id: int) -> int:
         """Write the codes of an episode; returns its number of steps."""
         steps = self._frames.steps(episode_id)
-        store = PairStore([self._frames.composites(episode_id, self._info.composite)])
-        codes = [self._encode_pairs(store, start) for start in range(0, len(store), BATCH)]
+        codes = codes_of(self._model, self._palette, self._frames.composites(episode_id, self._info.composite))
         episode = CodeEpisode(
-            np.concatenate(codes).astype(np.int16) if codes else np.empty((0, self._info.num_tokens), np.int16),
+            codes.astype(np.int16),
             steps.actions,
             steps.executed_actions,
             steps.rewards,
@@ -92,11 +88,6 @@ class EpisodeEncoder:
         )
         write_codes(self._out, self._info, episode_id, episode)
         return len(episode)
-
-    def _encode_pairs(self, store: PairStore, start: int) -> np.ndarray[Any, Any]:
-        frame_t, frame_t1 = store.batch(np.arange(start, min(start + BATCH, len(store))))
-        pair = (torch.from_numpy(part).to(self._device) for part in (frame_t, frame_t1))
-        return self._model.encode_pair(*(self._palette(part).expand(-1, 3, -1, -1) for part in pair)).cpu().numpy()
 
 
 def code_info(frames: FrameDataset, vqvae: Artefact) -> CodeInfo:

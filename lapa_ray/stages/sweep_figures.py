@@ -14,6 +14,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.sprite_recall import RECALL
 from lapa_ray.evaluation.sweep_results import Constraint
+from lapa_ray.stages.held_out_actions import ACTION_FIGURES
 from lapa_ray.stages.held_out_sprites import recalls_of
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_plan import Planned
@@ -28,8 +29,10 @@ def check_figures(config: SweepConfig) -> None:
     for option, figure in _asked(config):
         if figure == SPEED:
             _check_speed(config, option)
+        elif figure in ACTION_FIGURES:
+            _check_actions(config, option, figure)
         elif figure not in VALIDATION_FIGURES and not figure.endswith(RECALL):
-            there = ", ".join(sorted((*VALIDATION_FIGURES, SPEED)))
+            there = ", ".join(sorted((*VALIDATION_FIGURES, *ACTION_FIGURES, SPEED)))
             raise LapaError(
                 f"--{option} {figure}: no validation figure; there are {there}, and SPRITE{RECALL} where RAM tells it."
             )
@@ -49,6 +52,16 @@ def check_recalls(config: SweepConfig, planned: Mapping[str, Planned], dataset: 
         if figure.endswith(RECALL) and figure not in there:
             told = f"there are {', '.join(there)}" if there else "sprites are told by RAM, a palette and colours alone"
             raise LapaError(f"--{option} {figure}: not of {dataset.name}; {told}.")
+
+
+def _check_actions(config: SweepConfig, option: str, figure: str) -> None:
+    """Raise `LapaError` unless trainings tell it at their end, and none is judged by it before."""
+    if option == "objective" and config.asha.enabled:
+        raise LapaError(
+            f"--objective {figure}: ASHA judges by validations, before it is told; add --asha.enabled false."
+        )
+    if not config.train.observe.num_swaps:
+        raise LapaError(f"--{option} {figure}: needs --train.observe.num_swaps above 0.")
 
 
 def _check_speed(config: SweepConfig, option: str) -> None:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import torch
+
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
 from lapa_ray.core.errors import StoppedError
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.images import write_png
-from lapa_ray.evaluation.sweep_results import SHEET
+from lapa_ray.evaluation.sweep_results import SHEET, SWAP_SHEET
 from lapa_ray.models.colour import PaletteRgb
+from lapa_ray.models.device import resolve_device
 from lapa_ray.models.vqvae import read_vqvae
 from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_checkpoints import BEST
-from lapa_ray.stages.fit_task import OnValidated
+from lapa_ray.stages.fit_task import Figures, OnValidated
+from lapa_ray.stages.held_out_actions import HeldOutActions
 from lapa_ray.stages.sample_sheet import SampleSheet
 from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 from lapa_ray.stages.vqvae_data import check_data
@@ -43,7 +47,7 @@ def train(config: TrainVqvaeConfig, stop: StopRequest, on_validated: OnValidated
     if not result.finished:
         draft.pause()
         raise StoppedError(f"stopped at update {result.update} of {result.num_updates}; add --resume to continue.")
-    _write_samples(config, dataset, held_out, draft.path)
+    actions = _show(config, dataset, (training, held_out), draft.path)
     return draft.finish(
         {
             "num_updates": result.num_updates,
@@ -51,7 +55,7 @@ def train(config: TrainVqvaeConfig, stop: StopRequest, on_validated: OnValidated
             "num_validation_episodes": len(held_out),
             "game": dataset.info.game,
             "codebook_size": config.model.quantizer.codebook_size,
-            **{f"val_{name}": value for name, value in result.figures.items()},
+            **{f"val_{name}": value for name, value in (result.figures | actions).items()},
         }
     )
 
@@ -70,9 +74,19 @@ def absolute(config: TrainVqvaeConfig) -> TrainVqvaeConfig:
     return config.model_copy(update={"frames": config.frames.resolve(), "loss": loss})
 
 
-def _write_samples(config: TrainVqvaeConfig, dataset: FrameDataset, held_out: list[int], folder: Path) -> None:
-    """Write `reconstructions.png`: what the best model makes of the chosen held-out pairs."""
-    model = read_vqvae(folder / BEST, config.model)
-    palette = PaletteRgb(dataset.info.palette, config.model.colour)
-    sheet = SampleSheet(dataset, held_out, config.pairs.composite).draw(model, palette)
-    write_png(folder / SHEET, sheet)
+def _show(config: TrainVqvaeConfig, dataset: FrameDataset, parts: tuple[list[int], list[int]], folder: Path) -> Figures:
+    """Write what the best model makes of the chosen held-out pairs, and of code swaps; what its codes are as actions.
+
+    `parts`: training and held-out episodes.
+    """
+    # Workers have the device to themselves, and may be on other machines.
+    device = torch.device("cpu") if config.resources.num_workers else resolve_device(config.resources.device)
+    model = read_vqvae(folder / BEST, config.model).to(device)
+    palette, composite = PaletteRgb(dataset.info.palette, config.model.colour).to(device), config.pairs.composite
+    write_png(folder / SHEET, SampleSheet(dataset, parts[1], composite).draw(model, palette))
+    if not config.observe.num_swaps:
+        return {}
+    findings = HeldOutActions(dataset, parts, composite, palette, config.observe.num_swaps).findings(model)
+    if findings.sheet is not None:
+        write_png(folder / SWAP_SHEET, findings.sheet)
+    return dict(findings.figures)

@@ -52,6 +52,9 @@ class ObservationConfig(Config):
     """Updates between counts of each code's use, in histograms/; 0 never."""
     samples_period_updates: NonNegativeInt = 2500
     """Updates between sheets of reconstructions, in samples/; 0 never."""
+    num_swaps: NonNegativeInt = 200
+    """Code swaps at the end, in swaps.png and as figures, and with them a probe of where codes say that the player is;
+    0 neither. Needs RAM."""
 
 
 class VqvaeObserver:

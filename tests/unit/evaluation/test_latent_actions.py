@@ -11,7 +11,6 @@ from lapa_ray.envs.palette import ntsc_palette
 from lapa_ray.evaluation.code_swap import (
     PlayerLook,
     SwapMeter,
-    Walk,
     choose_swaps,
     colours_of,
     directions,
@@ -22,6 +21,7 @@ from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
 from lapa_ray.evaluation.one_step_control import OneStepControl
 from lapa_ray.evaluation.pixels import to_8bit
+from lapa_ray.evaluation.walks import Walk
 
 HEIGHT, WIDTH, SIDE, STEP = 64, 64, 6, 3
 ROW = WIDTH // STEP + 1

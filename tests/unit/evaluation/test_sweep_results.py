@@ -89,34 +89,56 @@ def test_the_page_shows_pictures_of_the_best_settings_first(tmp_path):
     for name in ("32_1", "64_0", "8_1"):  # of 32's second training alone; 8_1 failed
         (tmp_path / "trials" / name).mkdir(parents=True)
         (tmp_path / "trials" / name / "reconstructions.png").write_bytes(name.encode())
+    (tmp_path / "trials" / "32_1" / "swaps.png").write_bytes(b"swaps")
     html = render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today", sheets_in(tmp_path))
     section = html.partition('<section id="pictures"')[2].partition("</section>")[0]
-    shown = re.findall(r"<b>(.+?)</b>.*?base64,(.+?)\"", section, re.DOTALL)
-    expected = [("model.code_dim 64", b"64_0"), ("model.code_dim 32", b"32_1")]
-    assert [(name, b64decode(uri)) for name, uri in shown] == expected
+    shown = [
+        (heading, [b64decode(uri) for uri in re.findall(r'base64,(.+?)"', part)])
+        for heading, part in re.findall(r"<h3>(.+?)</h3>(.+?)(?=<h3>|$)", section, re.DOTALL)
+    ]
+    assert shown == [("model.code_dim 64", [b"64_0"]), ("model.code_dim 32", [b"32_1", b"swaps"])]
     assert 'id="pictures"' not in render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today", {})
 
 
-def test_the_page_sets_tokens_beside_actions():
-    def measured(size: int, seed: int, psnr: float, moving: float, still: float) -> SweepTrial:
-        figures = {"perplexity": 50.0, "changed_psnr_db": psnr, "delta_changed_psnr_db": moving}
-        return SweepTrial(
-            f"{size}_{seed}", {"model.code_dim": size}, seed, "whole", figures | {"delta_still_psnr_db": still}
-        )
+def measured(size: int, psnr: float, moving: float, still: float, **more: float) -> SweepTrial:
+    figures = {"perplexity": 50.0, "psnr_db": 29.0, "copy_last_psnr_db": 28.0, "changed_psnr_db": psnr}
+    figures |= {"copy_last_changed_psnr_db": 6.0, "delta_changed_psnr_db": moving, "delta_still_psnr_db": still}
+    return SweepTrial(f"{size}_0", {"model.code_dim": size}, 0, "whole", figures | more)
 
-    trials = [
-        measured(64, 0, 17, 2.5, 6),
-        measured(32, 0, 14, 5.5, 3),
-        measured(16, 0, 12, 4, -0.25),
-        measured(8, 0, 11, 4, -2),
-    ]
-    html = render_sweep(SweepResults.of(trials, "perplexity", "max"), {}, "today", {})
+
+def page_of(*trials: SweepTrial) -> str:
+    return " ".join(render_sweep(SweepResults.of(trials, "perplexity", "max"), {}, "today", {}).split())
+
+
+def test_the_page_sets_tokens_beside_actions():
+    swaps = {"random_swap_agreement": 0.25, "leakage_r2": 0.125}
+    html = page_of(
+        measured(64, 17, 2.5, 6),
+        measured(32, 14, 5.5, 3, code_swap_agreement=0.5, **swaps),
+        measured(16, 11, 4, -0.25, code_swap_agreement=0.875, **swaps),
+        measured(8, 11, 0.5, 0, code_swap_agreement=0.9375, **swaps),
+        measured(4, 11, 4, 0, code_swap_agreement=0.75, **swaps | {"leakage_r2": 0.5}),
+    )
     assert (
-        "Of these, model.code_dim 64 rebuilds best what changes (17 dB); the codes of model.code_dim 32 decide most of "
-        "it (ΔPSNR₁ 5.5 dB); those of model.code_dim 16 meddle least with what stands still (ΔPSNR₁ -0.25 dB)."
+        "Good as frame tokens, with a PSNR above copy-last and on changed pixels at least 6 dB above it: "
+        "model.code_dim 64 and model.code_dim 32. What changes is rebuilt best by model.code_dim 64 (17 dB)."
     ) in html
-    assert html.count("<svg") == 4
+    assert (
+        "in at least 75 %, with a leakage R² of at most 0.25 and a ΔPSNR₁ on changed pixels of at least 1 dB: "
+        "model.code_dim 16. Codes of model.code_dim 8 move it alike most often, in 93.8 %, random ones in 25 %. "
+        "No swaps were measured of model.code_dim 64."
+    ) in html
+    assert '<td class="num">87.5</td>' in html
+    assert html.count("<svg") == 5
     assert 'id="uses"' not in render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today", {})
+
+
+def test_without_swaps_a_decoder_that_loses_as_much_where_nothing_moves_is_no_better():
+    html = page_of(measured(64, 17, 4.9, 4.9), measured(32, 14, 3, 0.1), measured(16, 14, 4, -3))
+    assert (
+        "No code swaps were measured; by ΔPSNR₁ alone, codes of model.code_dim 32 decide most of what changes and "
+        "least of what stands still (3 and 0.1 dB)."
+    ) in html
 
 
 def test_shares_are_shown_in_percent_beside_copy_last():

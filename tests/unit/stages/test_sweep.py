@@ -97,7 +97,7 @@ def test_a_path_inside_another_of_the_space_is_refused_and_spoils_nothing():
 
 @pytest.mark.parametrize("fields", [{"objective": "perplexit"}, {"constraints": ["changed_psnr >= 7"]}])
 def test_a_figure_by_a_wrong_name_is_refused_before_anything_is_trained(fields):
-    with pytest.raises(LapaError, match="no validation figure; there are changed_psnr_db, codes_used, copy_last"):
+    with pytest.raises(LapaError, match="no validation figure; there are changed_psnr_db, code_swap_agreement, "):
         run(config(**fields))
 
 
@@ -113,10 +113,15 @@ def test_a_figure_by_a_wrong_name_is_refused_before_anything_is_trained(fields):
             {"constraints": ["samples_per_s > 9"], "train": {"resources": {"throughput_period_updates": 0}}},
             "give --train.resources.throughput_period_updates at most half",
         ),
+        ({"objective": "leakage_r2"}, "ASHA judges by validations, before it is told; add --asha.enabled false"),
+        (
+            {"constraints": ["leakage_r2 < 0.3"], "train": {"observe": {"num_swaps": 0}}},
+            "--constraints leakage_r2: needs --train.observe.num_swaps above 0",
+        ),
         ({"objective": "samples_per_s", "asha": {"enabled": False}}, "at most half of --train.training.max_updates"),
     ],
 )
-def test_a_speed_that_would_not_be_told_is_refused_before_anything_is_trained(fields, told):
+def test_what_would_not_be_told_in_time_is_refused_before_anything_is_trained(fields, told):
     with pytest.raises(LapaError, match=told):
         run(config(**fields))
 
