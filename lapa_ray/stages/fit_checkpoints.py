@@ -47,6 +47,7 @@ class Checkpoints:
         state = load_checkpoint(self._folder / LAST)
         self._task.model.load_state_dict(state["model"])
         self._task.optimizer.load_state_dict(state["optimizer"])
+        self._task.load_state(state.get("task", {}))  # none in those of before tasks had any
         if state.get("scaler"):  # none of another precision
             self._scaler.load_state_dict(state["scaler"])
         validation_due = state["validation_due"] and self._share.rank == 0
@@ -59,6 +60,7 @@ class Checkpoints:
         state = {
             "model": self._task.model.state_dict(),
             "optimizer": self._task.optimizer.state_dict(),
+            "task": self._task.state(),
             "update": standing.update,
             "num_updates": num_updates,
             "best": standing.best,

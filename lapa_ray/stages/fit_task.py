@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -63,6 +63,12 @@ class Task(Protocol):
 
         `tick` is to be called after each batch with the share that is done; what it raises ends the validation.
         """
+
+    def state(self) -> dict[str, Any]:
+        """What beside model and optimiser a resumed training goes on from; written with each checkpoint, by rank 0."""
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` gave on rank 0, its tensors on the CPU; empty from a checkpoint that has none."""
 
 
 TaskFactory = Callable[[Share, torch.device], Task]

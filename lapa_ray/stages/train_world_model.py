@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -128,6 +129,13 @@ class WorldModelTask:
 
     def observe(self, update: int, log: MetricLog, folder: Path) -> None:
         """Nothing beside the loop's own figures."""
+
+    def state(self) -> dict[str, Any]:
+        """Nothing beside model and optimiser."""
+        return {}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `state`."""
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,7 +143,11 @@ def _figures(pixels: PixelMetrics, copy_last: PixelMetrics, codes: CodeStatistic
 
 
 class CollapseWatch:
-    """Ends a training whose codes, of so many updates together, have had a perplexity of hardly more than one."""
+    """Ends a training whose codes, of so many updates together, have had a perplexity of hardly more than one.
+
+    Its `state` belongs in checkpoints: a collapsed training that is tried again would else slip through, period by
+    period.
+    """
 
     def __init__(self, codebook_size: int, num_updates: int) -> None:
         """`num_updates` 0 watches nothing."""
@@ -156,12 +161,21 @@ class CollapseWatch:
         if self._num_updates:
             # Rounded latents that are no numbers make codes below 0; that the loss is none either is said soon after.
             counts = torch.bincount(output.codes.flatten().clamp(min=0), minlength=self._size)
-            self._counts = counts if self._counts is None else self._counts + counts
+            self._counts = counts if self._counts is None else self._counts.to(counts.device) + counts
+
+    def state(self) -> dict[str, Any]:
+        """What was counted since the last end of a period, the counts where they are; empty if nothing was."""
+        return {} if self._counts is None else {"counts": self._counts, "num_counted": self._num_counted}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Count on from a `state`, so that a resumed training judges the periods of an unbroken one."""
+        if self._num_updates and state:  # a watch that does not count would leave a hole in the period
+            self._counts, self._num_counted = state["counts"], state["num_counted"]
 
     def check(self, update: int) -> None:
         """Raise `LapaError` if the codebook has collapsed; asked after each update, it looks at the ends of periods.
 
-        A period of which a resumed training saw a part alone is not judged.
+        A period of which a part alone was counted is not judged: one in which a watch began anew, without `load_state`.
         """
         self._num_counted += 1
         if not is_due(update, self._num_updates) or self._counts is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -114,6 +115,14 @@ class VqvaeTask:
         """Figures, codes and pictures of the same held-out pairs each time, and whether the codebook has collapsed."""
         self._collapse.check(update)
         self._observer(self._vqvae, update, log, folder)
+
+    def state(self) -> dict[str, Any]:
+        """How often codes were used in the period whose end tells a collapse."""
+        return {"collapse": self._collapse.state()}
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """See `state`; a checkpoint without it leaves that period unjudged."""
+        self._collapse.load_state(state.get("collapse", {}))
 
     @torch.inference_mode()
     def validate(self, tick: Callable[[float], None]) -> Figures:

@@ -57,6 +57,12 @@ class ToyTask:
     def observe(self, update: int, log: MetricLog, folder: Path) -> None:
         pass
 
+    def state(self) -> dict:
+        return {}
+
+    def load_state(self, state: dict) -> None:
+        pass
+
     @torch.inference_mode()
     def validate(self, tick) -> dict[str, float]:
         tick(0.5)

@@ -10,7 +10,7 @@ import torch
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import MetricLog, read_metrics
 from lapa_ray.core.stop import StopRequest
-from lapa_ray.models.checkpoint import load_checkpoint
+from lapa_ray.models.checkpoint import load_checkpoint, save_checkpoint
 from lapa_ray.stages import throughput
 from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_checkpoints import BEST, LAST
@@ -84,6 +84,41 @@ def test_a_killed_run_resumes_from_its_last_checkpoint_and_logs_no_row_twice(tmp
     train(tmp_path / "killed")
     assert read_metrics(tmp_path / "killed/metrics.jsonl") == read_metrics(tmp_path / "unbroken/metrics.jsonl")
     assert_equal_states(states(tmp_path / "killed"), states(tmp_path / "unbroken"))
+
+
+class CountingTask(ToyTask):
+    """Counts its updates beside model and optimiser, and tells the count at each."""
+
+    count = 0
+
+    def state(self):
+        return {"count": self.count}
+
+    def load_state(self, state):
+        self.count = state.get("count", 0)
+
+    def observe(self, update, log, folder):
+        self.count += 1
+        log.write(update, {"val_loss": 0.0, "count": float(self.count)})
+
+
+def counts(folder) -> dict[int, float]:
+    return {row["step"]: row["count"] for row in read_metrics(folder / "metrics.jsonl") if "count" in row}
+
+
+def test_what_a_task_keeps_beside_its_model_goes_on_from_the_checkpoint(tmp_path):
+    with pytest.raises(PowerCutError):
+        train(tmp_path, task=CountingTask, stop=PowerCutAt(9))
+    assert states(tmp_path)["task"] == {"count": 6}
+    train(tmp_path, task=CountingTask)
+    assert counts(tmp_path) == {update: update for update in range(1, NUM_UPDATES + 1)}
+
+
+def test_a_checkpoint_of_before_tasks_kept_anything_is_resumed(tmp_path):
+    train(tmp_path, task=CountingTask, stop=StopAt(4))
+    save_checkpoint(tmp_path / LAST, {name: value for name, value in states(tmp_path).items() if name != "task"})
+    train(tmp_path, task=CountingTask)
+    assert counts(tmp_path)[5] == 1
 
 
 def test_an_epoch_takes_every_item_once(tmp_path):

@@ -195,6 +195,28 @@ def test_a_collapsed_codebook_ends_the_training_in_one_line_and_can_be_ignored(p
     assert train(play, tmp_path, task=OneCodeTask, collapse_period_updates=0, training=brief).finished
 
 
+@pytest.mark.parametrize("stop", [StopAt(3), PowerCutAt(3)], ids=["stopped after 3", "killed after 3, resumed from 2"])
+def test_a_training_resumed_inside_a_period_is_ended_where_the_unbroken_one_is(play, tmp_path, stop):
+    """And again each time that it is resumed after that."""
+    brief = TrainingConfig(max_updates=5, batch_size=4)
+
+    def resume(folder: Path, **how) -> FitResult:
+        return train(play, folder, task=OneCodeTask, collapse_period_updates=4, training=brief, **how)
+
+    if isinstance(stop, PowerCutAt):
+        with pytest.raises(PowerCutError):
+            resume(tmp_path / "resumed", stop=stop)
+    else:
+        assert resume(tmp_path / "resumed", stop=stop).update == 3
+    said = []
+    for folder in ("unbroken", "unbroken", "resumed", "resumed"):
+        with pytest.raises(LapaError, match=r"^update 4: the codebook has collapsed") as error:
+            resume(tmp_path / folder)
+        said.append(str(error.value))
+        assert load_checkpoint(tmp_path / folder / "checkpoints" / "last.pt")["update"] < 4
+    assert len({*said}) == 1
+
+
 def codes(*values: int) -> VqvaeOutput:
     none = torch.zeros(())
     return VqvaeOutput(none, torch.tensor([values]), none)
@@ -225,8 +247,9 @@ def test_a_collapse_is_told_from_the_codes_of_all_updates_together(size, batches
 
 
 def test_a_period_that_was_seen_in_part_alone_is_not_judged():
-    """As after a resume: the counts of what came before are gone."""
+    """As after a resume from a checkpoint of before there were counts in it."""
     watch = CollapseWatch(8, 3)
+    watch.load_state({})
     for update in (2, 3):
         watch.add(codes(0, 0))
         watch.check(update)
@@ -236,6 +259,36 @@ def test_a_period_that_was_seen_in_part_alone_is_not_judged():
     watch.add(codes(0, 0))
     with pytest.raises(LapaError, match="over the last 3 updates"):
         watch.check(6)
+
+
+def resumed_at_each_update(num_updates: int, batches: list[list[int]]) -> None:
+    state: dict = {}
+    for update, batch in enumerate(batches, start=1):
+        watch = CollapseWatch(8, num_updates)
+        watch.load_state(state)
+        watch.add(codes(*batch))
+        watch.check(update)
+        state = watch.state()
+
+
+def test_counts_go_on_from_where_they_were():
+    in_use, rare = [[0, 1, 2, 3], [0, 0, 0, 0], [0, 0, 0, 0]], [[0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+    resumed_at_each_update(3, in_use * 2)
+    with pytest.raises(LapaError, match=r"^update 6: .* perplexity 1.33 over the last 3 updates"):
+        resumed_at_each_update(3, in_use + rare)
+
+
+def test_what_was_counted_before_a_pause_of_the_watch_is_forgotten():
+    """With --collapse_period_updates 0 in between, a period would have a hole."""
+    first, none, again = CollapseWatch(8, 3), CollapseWatch(8, 0), CollapseWatch(8, 3)
+    first.add(codes(0, 0))
+    first.check(1)
+    none.load_state(first.state())
+    none.check(2)
+    assert none.state() == {}
+    again.load_state(none.state())
+    again.add(codes(0, 0))
+    again.check(3)
 
 
 def test_still_pairs_alone_are_refused(tmp_path):
