@@ -27,8 +27,8 @@ def run_fit(
 ) -> FitResult:
     """Train in this process or in Ray Train workers, as `config.resources` says; go on from `folder` if it can.
 
-    `on_validated` is for trainings in this process. Raises `LapaError` for a loss that is not a number, a batch larger
-    than the data, a device that is not there.
+    `on_validated` is for trainings in this process. Raises `LapaError` for a loss or weights that are no numbers, a
+    batch larger than the data, a device that is not there.
     """
     if config.resources.num_workers:
         from lapa_ray.stages.fit_workers import run_in_workers

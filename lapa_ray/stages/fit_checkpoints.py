@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from lapa_ray.core.errors import LapaError
 from lapa_ray.models.checkpoint import load_checkpoint, save_checkpoint
-from lapa_ray.stages.fit_share import Share
+from lapa_ray.stages.fit_share import Share, agree
 from lapa_ray.stages.fit_task import Figures, Task
 
 LAST, BEST = Path("checkpoints", "last.pt"), Path("checkpoints", "best.pt")
@@ -34,6 +36,25 @@ class Standing:
     """Whether a validation is to be made before the next update, on rank 0."""
 
 
+class Weights:
+    """A model's weights and floating-point buffers, of which nothing is to be kept that is no number."""
+
+    def __init__(self, model: nn.Module, share: Share) -> None:
+        """Buffers that are no numbers at the start never count: vector-quantize-pytorch has some that it never sets.
+
+        Workers' buffers must be alike by then.
+        """
+        self._model, self._share = model, share
+        self._unset = {name for name, value in model.named_buffers() if not bool(value.isfinite().all())}
+
+    def are_finite(self) -> bool:
+        """On all workers; to be asked by all, since normalisations count for each what it has seen."""
+        buffers = [value for name, value in self._model.named_buffers() if name not in self._unset]
+        values = [value for value in (*self._model.parameters(), *buffers) if value.is_floating_point()]
+        is_finite = torch.stack([value.isfinite().all() for value in values]).all()
+        return bool(agree(float(is_finite), self._share, "min"))
+
+
 class Checkpoints:
     """Those of one worker's training in `folder`; rank 0 writes them."""
 
@@ -52,6 +73,19 @@ class Checkpoints:
             self._scaler.load_state_dict(state["scaler"])
         validation_due = state["validation_due"] and self._share.rank == 0
         return Standing(state["update"], state["best"], state["best_figures"], validation_due)
+
+    @property
+    def kept(self) -> str:
+        """What is left of a training that ends by a fault."""
+        return f"{self._folder / LAST} keeps the last good state" if (self._folder / LAST).exists() else "none is kept"
+
+    def check(self, weights: Weights, update: int) -> None:
+        """Raise `LapaError`, on all workers, if a checkpoint of `update` would hold what is no number."""
+        if not weights.are_finite():
+            raise LapaError(
+                f"update {update}: the weights are no numbers (a gradient was none); {self.kept}. Try a lower "
+                "--learning_rate."
+            )
 
     def save(self, standing: Standing, num_updates: int) -> None:
         """Write what a training of `num_updates` goes on from."""

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from lapa_ray.core.allocator import keep_freed_memory
 from lapa_ray.core.artefact import METRICS
@@ -22,7 +21,7 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.core.metric_log import MetricLog, forget_rows_after
 from lapa_ray.core.seeds import seed_for
 from lapa_ray.models.device import check_compiler
-from lapa_ray.stages.fit_checkpoints import LAST, Checkpoints
+from lapa_ray.stages.fit_checkpoints import Checkpoints, Weights
 from lapa_ray.stages.fit_config import FitSpec
 from lapa_ray.stages.fit_schedule import Schedule, is_due
 from lapa_ray.stages.fit_share import Share, added_up, agree, wrap
@@ -77,6 +76,8 @@ class Fit:
         self._scaler = torch.amp.GradScaler(self._device.type, enabled=config.resources.precision == "float16")
         self._checkpoints = Checkpoints(folder, task, self._scaler, share)
         self._standing = self._checkpoints.load()
+        self._network = wrap(task.model, share, config.resources)
+        self._weights = Weights(task.model, share)
         if share.rank == 0:
             forget_rows_after(folder / METRICS, self.update)
 
@@ -91,29 +92,35 @@ class Fit:
         return self._schedule.num_updates
 
     def __call__(self, should_stop: Callable[[], bool], on_update: Callable[[int, str], None]) -> FitResult:
-        """Train to the end, or until rank 0's `should_stop`; a checkpoint holds the state either way."""
-        network = wrap(self._task.model, self._share, self._config.resources)
+        """Train to the end, or until rank 0's `should_stop`; a checkpoint holds the state either way.
+
+        Raises `LapaError` for a loss or weights that are no numbers, and where no validation had a loss that is one.
+        """
         with ExitStack() as stack:
             log = self._open_log(stack)
             tick = self._ticker(should_stop, on_update)
             self._validate_if_due(log, tick)
             while self.update < self.num_updates and not self._agreed_stop(should_stop):
                 with self._throughput.update():
-                    loss = self._train_once(network, log)
+                    loss = self._train_once(log)
                 on_update(self.update, f"loss {loss:.4g}")
+                if self._keeps_update():
+                    self._checkpoints.check(self._weights, self.update)
                 self._observe(log)
                 self._end_update(log, tick)
+        self._checkpoints.check(self._weights, self.update)  # a stop comes after any update
         self._checkpoints.save(self._standing, self.num_updates)
+        self._check_validated()
         return FitResult(self.update, self.num_updates, self._standing.best_figures, not self._standing.validation_due)
 
-    def _train_once(self, network: nn.Module, log: MetricLog | None) -> float:
+    def _train_once(self, log: MetricLog | None) -> float:
         # Seeded anew each time, so that a resumed run draws what an unbroken one would.
         torch.manual_seed(seed_for(self._config.seed, "update", self.update, self._share.rank))
         self._task.model.train()
         self._task.optimizer.zero_grad(set_to_none=True)
         means: Figures = {}
         for number in range(self._config.training.accumulate_batches):
-            for name, part in self._backward(network, number).items():
+            for name, part in self._backward(number).items():
                 means[name] = means.get(name, 0.0) + part / self._config.training.accumulate_batches
         self._set_learning_rate()
         self._scaler.step(self._task.optimizer)
@@ -123,13 +130,13 @@ class Fit:
             _write(log, self.update, means)
         return means["train_loss"]
 
-    def _backward(self, network: nn.Module, number: int) -> Figures:
+    def _backward(self, number: int) -> Figures:
         """Add the gradients of the `number`-th batch of this update; its loss and what it is made of."""
         accumulate = self._config.training.accumulate_batches
         is_last = number == accumulate - 1
-        with added_up(network, is_last=is_last):
+        with added_up(self._network, is_last=is_last):
             with _autocast(self._config.resources.precision, self._device):
-                loss, parts = self._task.loss(network, self._schedule.turn(self.update, number))
+                loss, parts = self._task.loss(self._network, self._schedule.turn(self.update, number))
             value = float(loss.detach())
             self._check_finite(value)
             self._scaler.scale(loss / accumulate).backward()
@@ -149,6 +156,12 @@ class Fit:
         if is_due(self.update, self._config.resources.throughput_period_updates):
             log.write(self.update, self._throughput.take())
 
+    def _keeps_update(self) -> bool:
+        """Whether a validation or a checkpoint follows this update."""
+        resources = self._config.resources
+        periods = resources.checkpoint_period_updates, resources.kept_checkpoint_period_updates
+        return self._schedule.has_validation(self.update) or any(is_due(self.update, period) for period in periods)
+
     def _end_update(self, log: MetricLog | None, tick: Callable[[float], None]) -> None:
         if self._share.rank == 0 and is_due(self.update, self._config.resources.kept_checkpoint_period_updates):
             self._checkpoints.keep(self.update)
@@ -156,7 +169,7 @@ class Fit:
             self._standing.validation_due = self._share.rank == 0
             self._validate_if_due(log, tick)
             self._checkpoints.save(self._standing, self.num_updates)
-        elif self.update % self._config.resources.checkpoint_period_updates == 0:
+        elif is_due(self.update, self._config.resources.checkpoint_period_updates):
             self._checkpoints.save(self._standing, self.num_updates)
 
     def _ticker(
@@ -190,10 +203,19 @@ class Fit:
             self._on_validated(self.update, figures)
 
     def _check_finite(self, loss: float) -> None:
-        if math.isfinite(loss):
-            return
-        kept = f"{self._folder / LAST} keeps the last good state" if (self._folder / LAST).exists() else "none is kept"
-        raise LapaError(f"update {self.update}: the loss is {loss}; {kept}. Try a lower --learning_rate.")
+        if not math.isfinite(loss):
+            kept = self._checkpoints.kept
+            raise LapaError(f"update {self.update}: the loss is {loss}; {kept}. Try a lower --learning_rate.")
+
+    def _check_validated(self) -> None:
+        """Rank 0 validates; all raise, so that none waits for the others."""
+        is_over = self.update >= self.num_updates and not self._standing.validation_due
+        has_failed = self._share.rank == 0 and is_over and math.isinf(self._standing.best)
+        if agree(float(has_failed), self._share, "max"):
+            raise LapaError(
+                f"update {self.update}: no validation had a loss that is a number; try a lower --learning_rate in a "
+                "new --out."
+            )
 
     def _open_log(self, stack: ExitStack) -> MetricLog | None:
         if self._share.rank:

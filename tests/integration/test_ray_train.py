@@ -33,7 +33,7 @@ from lapa_ray.stages.pair_sources import StreamedPairs, training_pairs
 from lapa_ray.stages.vqvae_config import PairConfig, TrainVqvaeConfig
 from lapa_ray.stages.vqvae_observer import ObservationConfig
 from tests.support.recordings import frames_artefact
-from tests.support.toy_task import ToyConfig
+from tests.support.toy_task import ToyConfig, ToyTask
 from tests.support.toy_training import SlowTask, train
 
 pytestmark = [
@@ -71,6 +71,26 @@ def test_two_workers_share_the_items_stay_in_step_and_tell_a_fault_once(tmp_path
     rows = read_metrics(tmp_path / "metrics.jsonl")
     assert [row["step"] for row in rows if "val_loss" not in row] == list(range(1, 21))
     assert min(row["val_loss"] for row in rows if "val_loss" in row) == result.figures["loss"]
+
+
+class ApartTask(ToyTask):
+    """One worker's gradient is no number, and so everyone's; rank 0 alone validates, to no number."""
+
+    def __init__(self, config, share, device) -> None:
+        super().__init__(config if share.rank else config.model_copy(update={"bad_gradient": -1}), share, device)
+
+    def validate(self, tick):
+        return {"loss": float("nan")}
+
+
+def test_workers_end_together_where_weights_or_all_validations_are_no_numbers(tmp_path):
+    with pytest.raises(LapaError, match=r"^update 6: the weights are no numbers .*last.pt keeps the last good state"):
+        train(tmp_path, 2, task=ApartTask, bad_gradient=5)
+    state = load_checkpoint(tmp_path / LAST)
+    assert state["update"] == 5
+    assert all(value.isfinite().all() for value in state["model"].values())
+    with pytest.raises(LapaError, match=r"^update 20: no validation had a loss that is a number"):
+        train(tmp_path, 2, task=ApartTask)
 
 
 def kill_after(folder: Path, update: int) -> None:

@@ -20,6 +20,8 @@ class ToyConfig(StageConfig):
     """Items, over all workers."""
     bad_update: int = -1
     """The loss call that gives not-a-number."""
+    bad_gradient: int = -1
+    """The loss call whose value is a number, and whose gradient is none."""
     training: TrainingConfig = TrainingConfig(num_epochs=4, batch_size=4, log_period_updates=1)
     """Length."""
     resources: FitResources = FitResources(num_workers=0, device="cpu", checkpoint_period_updates=3)
@@ -33,7 +35,7 @@ class ToyTask:
         torch.manual_seed(seed_for(config.seed, "model"))
         items = torch.randn(config.num_items, 3, generator=torch.Generator().manual_seed(1))
         self._inputs = items[share.rank :: share.world_size]
-        self._bad_update, self._calls = config.bad_update, 0
+        self._bad_update, self._bad_gradient, self._calls = config.bad_update, config.bad_gradient, 0
         # No bias before the normalisation: its gradient is nothing but rounding, which Adam would blow up.
         layers = nn.Linear(3, 8, bias=False), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1)
         self.model: nn.Module = nn.Sequential(*layers)
@@ -52,6 +54,8 @@ class ToyTask:
         self._calls += 1
         if self._calls - 1 == self._bad_update:
             loss = loss * float("nan")
+        if self._calls - 1 == self._bad_gradient:
+            loss = loss + (loss * 0).sqrt()  # the root of 0 is steep without end
         return loss, {"items_sum": torch.tensor(float(turn.items.sum()))}
 
     def observe(self, update: int, log: MetricLog, folder: Path) -> None:

@@ -157,6 +157,68 @@ def test_a_loss_that_is_not_a_number_keeps_the_last_good_checkpoint(tmp_path):
     assert states(tmp_path)["update"] == NUM_UPDATES
 
 
+BAD_WEIGHTS = r"^update {}: the weights are no numbers \(a gradient was none\); {}\. Try a lower --learning_rate\.$"
+
+
+@pytest.mark.parametrize(
+    ("period", "kept_period", "max_updates", "stop_after", "update", "kept"),
+    [
+        pytest.param(3, 0, None, None, 6, 5, id="at a checkpoint to go on from"),
+        pytest.param(100, 2, None, None, 6, 5, id="at one that is kept"),
+        pytest.param(100, 0, None, None, 10, 5, id="at the validation of an epoch"),
+        pytest.param(4, 0, 7, None, 7, 5, id="at the last update"),
+        pytest.param(100, 0, None, 7, 6, 5, id="at a stop"),  # asked for once more in the first validation
+        pytest.param(3, 0, None, None, 3, 0, id="at the first checkpoint"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_neither_kept_nor_validated(
+    tmp_path, period, kept_period, max_updates, stop_after, update, kept
+):
+    """Though every loss was a number."""
+    where = FitResources(
+        num_workers=0, device="cpu", checkpoint_period_updates=period, kept_checkpoint_period_updates=kept_period
+    )
+    how = {
+        "resources": where,
+        "training": TrainingConfig(num_epochs=4, max_updates=max_updates, batch_size=4, log_period_updates=1),
+    }
+    told = r".*last\.pt keeps the last good state" if kept else "none is kept"
+    stop = None if stop_after is None else StopAt(stop_after)
+    with pytest.raises(LapaError, match=BAD_WEIGHTS.format(update, told)):
+        train(tmp_path, stop=stop, bad_gradient=update - 1, **how)
+    assert all(math.isfinite(row["train_loss"]) for row in rows(tmp_path))
+    assert [r["step"] for r in read_metrics(tmp_path / "metrics.jsonl") if "val_loss" in r] == ([5] if kept else [])
+    for path in (tmp_path / "checkpoints").glob("*"):
+        assert all(value.isfinite().all() for value in load_checkpoint(path)["model"].values()), path.name
+    if kept:
+        assert states(tmp_path)["update"] == kept
+    assert train(tmp_path, **how).finished, "it goes on from there"
+
+
+class UnsetTask(ToyTask):
+    """A buffer that is never set, as vector-quantize-pytorch has some, of whatever the memory held."""
+
+    def __init__(self, config, share, device) -> None:
+        super().__init__(config, share, device)
+        self.model.register_buffer("unset", torch.full((2,), math.nan))
+        self.model.register_buffer("scale", torch.ones(2))
+
+
+def test_buffers_that_were_no_numbers_from_the_start_are_none_of_its_business(tmp_path):
+    train(tmp_path, task=UnsetTask, stop=StopAt(4))
+    assert train(tmp_path, task=UnsetTask).finished
+
+
+def test_buffers_that_become_no_numbers_are_told_as_weights_are(tmp_path):
+    class SpoiltTask(UnsetTask):
+        def observe(self, update, log, folder):
+            if update == 5:
+                self.model.scale[0] = math.inf
+
+    with pytest.raises(LapaError, match=r"^update 6: the weights are no numbers"):
+        train(tmp_path, task=SpoiltTask)
+
+
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):
     with pytest.raises(LapaError, match=r"--training.batch_size 32: larger than .* \(20 items a worker\)"):
         train(tmp_path, training=TrainingConfig(batch_size=32))
@@ -223,7 +285,7 @@ def test_the_scale_of_float16_losses_survives_a_stop(tmp_path):
 
 
 class NeverValidTask(ToyTask):
-    """Its first two validations are not-a-number."""
+    """The first two validations of a start are not-a-number."""
 
     validations = 0
 
@@ -234,10 +296,10 @@ class NeverValidTask(ToyTask):
 
 def test_a_first_validation_that_is_no_number_keeps_a_best_until_there_is_a_better(tmp_path):
     short = TrainingConfig(num_epochs=1, batch_size=4)
-    train(tmp_path / "one", task=NeverValidTask, training=short)
-    assert load_checkpoint(tmp_path / "one" / BEST)["update"] == 5
-    train(tmp_path / "two", task=NeverValidTask, training=short.model_copy(update={"num_epochs": 2}))
-    assert load_checkpoint(tmp_path / "two" / BEST)["update"] == 5, "the second is no better"
+    for name, num_epochs in (("one", 1), ("two", 2), ("two", 2)):  # the third is resumed at its end
+        with pytest.raises(LapaError, match=r"^update \d+: no validation had a loss that is a number; try a lower"):
+            train(tmp_path / name, task=NeverValidTask, training=short.model_copy(update={"num_epochs": num_epochs}))
+        assert load_checkpoint(tmp_path / name / BEST)["update"] == 5, "the second is no better"
     result = train(tmp_path / "four", task=NeverValidTask)
     best = load_checkpoint(tmp_path / "four" / BEST)
     assert best["update"] in {15, 20}
