@@ -27,7 +27,7 @@ class TrainingConfig(Config):
 
 
 class FitResources(Config):
-    """Where a training runs; none of it changes what is learnt but for the order of additions."""
+    """Where and how a training runs; of what is learnt it changes rounding, order and BatchNorm's statistics."""
 
     part_of_identity = False
 
