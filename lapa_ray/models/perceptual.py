@@ -78,7 +78,7 @@ class VggDistance(_Frozen):
         """`weights`: the state dict of torchvision's vgg16. Raises `LapaError` if it is none."""
         super().__init__()
         stages = _vgg_stages()
-        _load_vgg(stages, load_checkpoint(weights), weights)
+        _load_vgg(stages, _read_vgg(weights), weights)
         self.stages = nn.ModuleList(stages)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1))
@@ -117,6 +117,17 @@ def _vgg_stages(widths: Sequence[int] = VGG_WIDTHS) -> list[nn.Sequential]:
     return [*stages, nn.Sequential(*layers)]
 
 
+def _read_vgg(path: Path) -> dict[str, Tensor]:
+    """What a file that is not ours holds: there is no artefact to be made again."""
+    way_out = "give the state dict of torchvision's vgg16."
+    if not path.is_file():
+        raise LapaError(f"--loss.vgg_weights {path}: no such file; {way_out}")
+    try:
+        return load_checkpoint(path)
+    except LapaError as error:
+        raise LapaError(f"--loss.vgg_weights {path}: holds no state dict; {way_out}") from error
+
+
 def _load_vgg(stages: Sequence[nn.Sequential], state: dict[str, Tensor], path: Path) -> None:
     """Torchvision numbers all layers of `features` in a row."""
     layers = [layer for stage in stages for layer in stage]
@@ -126,4 +137,4 @@ def _load_vgg(stages: Sequence[nn.Sequential], state: dict[str, Tensor], path: P
                 layer.weight.data.copy_(state[f"features.{number}.weight"])
                 layer.bias.data.copy_(state[f"features.{number}.bias"])  # type: ignore[union-attr]
     except (KeyError, RuntimeError, TypeError) as error:
-        raise LapaError(f"{path}: not the weights of torchvision's vgg16 ({error}).") from error
+        raise LapaError(f"--loss.vgg_weights {path}: not the weights of torchvision's vgg16 ({error}).") from error

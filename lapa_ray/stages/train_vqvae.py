@@ -22,7 +22,7 @@ from lapa_ray.stages.held_out_actions import HeldOutActions
 from lapa_ray.stages.sample_sheet import SampleSheet
 from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 from lapa_ray.stages.vqvae_data import check_data
-from lapa_ray.stages.vqvae_task import VqvaeTask
+from lapa_ray.stages.vqvae_task import VqvaeTask, build_loss
 
 CONFIG = TrainVqvaeConfig
 
@@ -39,6 +39,7 @@ def train(config: TrainVqvaeConfig, stop: StopRequest, on_validated: OnValidated
     Raises `StoppedError`.
     """
     dataset, training, held_out = check_data(config)
+    check_perceptual(config)
     draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact, **agent_of(config)})
     there = absolute(config)
     result = run_fit(
@@ -64,6 +65,11 @@ def agent_of(config: TrainVqvaeConfig) -> dict[str, Artefact]:
     """The agent that the loss looks through, as a parent."""
     loss = config.loss
     return {"agent": open_artefact(loss.agent, "agent")} if loss.agent_weight and loss.agent is not None else {}
+
+
+def check_perceptual(config: TrainVqvaeConfig) -> None:
+    """Raise `LapaError` unless the files of the networks that the loss looks through are there and fit."""
+    build_loss(config.loss)
 
 
 def absolute(config: TrainVqvaeConfig) -> TrainVqvaeConfig:

@@ -69,3 +69,21 @@ def test_weights_that_are_not_vggs_are_refused(tmp_path, spoil):
     save_checkpoint(tmp_path / "vgg16.pth", {k: v for k, v in made_weights().items() if k != spoil})
     with pytest.raises(LapaError, match=r"vgg16\.pth: not the weights of torchvision's vgg16"):
         VggDistance(tmp_path / "vgg16.pth")
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (lambda path: None, "no such file"),
+        (lambda path: path.mkdir(), "no such file"),
+        (lambda path: path.write_text("no weights"), "holds no state dict"),
+        (lambda path: torch.save([torch.zeros(1)], path), "holds no state dict"),
+    ],
+    ids=["missing", "a folder", "text", "a list"],
+)
+def test_a_file_that_holds_no_weights_is_named_with_the_option_that_asks_for_it(tmp_path, write, told):
+    path = tmp_path / "vgg16.pth"
+    write(path)
+    with pytest.raises(LapaError) as error:
+        VggDistance(path)
+    assert str(error.value) == f"--loss.vgg_weights {path}: {told}; give the state dict of torchvision's vgg16."

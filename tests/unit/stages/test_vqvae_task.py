@@ -17,13 +17,14 @@ from lapa_ray.core.stop import StopRequest
 from lapa_ray.envs.ms_pacman import EATEN, MAZE, PHASE
 from lapa_ray.models.checkpoint import load_checkpoint
 from lapa_ray.models.perceptual import AgentDistance, VggDistance
-from lapa_ray.models.q_network import load_agent
+from lapa_ray.models.q_network import load_agent, weights_path
 from lapa_ray.models.reconstruction_loss import LossConfig
 from lapa_ray.models.vqvae import VqvaeConfig
+from lapa_ray.stages import train_vqvae
 from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_checkpoints import LAST
 from lapa_ray.stages.fit_config import FitResources, TrainingConfig
-from lapa_ray.stages.train_vqvae import run
+from lapa_ray.stages.train_vqvae import check_perceptual, run
 from lapa_ray.stages.vqvae_config import PairConfig, TrainVqvaeConfig
 from lapa_ray.stages.vqvae_task import VqvaeTask
 from tests.support.made_networks import made_agent, narrow_vgg
@@ -187,6 +188,25 @@ def test_an_agent_that_is_none_is_refused(play, tmp_path):
     loss = {"agent_weight": 1.0, "agent": play.artefact.path}
     with pytest.raises(LapaError, match=r"frames holds a frames artefact; .*agent"):
         run(config_of(play, tmp_path / "vqvae", 1, loss=loss))
+
+
+def test_what_a_loss_cannot_look_through_is_refused_before_anything_is_written(play, tmp_path, distances, monkeypatch):
+    """Ray would be started after that."""
+    loss, agent = distances
+    monkeypatch.setattr(train_vqvae, "run_fit", None)
+    weights_path(agent.path, use_per=False).unlink()
+    nowhere = {"vgg_weight": 1.0, "vgg_weights": tmp_path / "nope.pth"}
+    for fields, told in (
+        (nowhere, r"^--loss\.vgg_weights .*nope\.pth: no such file; "),
+        (loss, r"agent_NoPER\.pth: missing; "),
+    ):
+        with pytest.raises(LapaError, match=told) as error:
+            run(config_of(play, tmp_path / "vqvae", 1, loss=fields))
+        assert "\n" not in str(error.value)
+        assert not (tmp_path / "vqvae").exists()
+        with pytest.raises(LapaError, match=told):
+            check_perceptual(config_of(play, tmp_path / "vqvae", 1, loss=fields))
+    check_perceptual(config_of(play, tmp_path / "vqvae", 1, loss=nowhere | {"vgg_weight": 0.0}))
 
 
 NUM_DRAWN = 48
