@@ -51,14 +51,20 @@ class Draft:
         self._seconds_before = _seconds_spent(path)
 
     @classmethod
-    def begin(cls, config: PlainStageConfig, kind: Kind, parents: Mapping[str, Artefact] | None = None) -> Draft:
-        """Take possession of `config.out` for a `kind` artefact made from `parents`.
+    def begin(
+        cls,
+        config: PlainStageConfig,
+        kind: Kind,
+        parents: Mapping[str, Artefact] | None = None,
+        files: Mapping[str, Path] | None = None,
+    ) -> Draft:
+        """Take possession of `config.out` for a `kind` artefact made from `parents`, and from `files` by option.
 
         Raises `AlreadyWholeError` if it stands there finished, `IdentityMismatchError` if what stands there is of
         another config, and `LapaError` if the directory is not free, not resumable or the disk is full, or if metrics
         are to go where they cannot.
         """
-        run, held_before = _describe(config, kind, parents or {}), locks.is_held(config.out)
+        run, held_before = _describe(config, kind, parents or {}, files or {}), locks.is_held(config.out)
         try:
             resumed = _take_possession(config, run)
         except BaseException:
@@ -142,8 +148,8 @@ def check_same_parent(child: Artefact, role: str, parent: Artefact) -> None:
         )
 
 
-def _describe(config: PlainStageConfig, kind: Kind, parents: Mapping[str, Artefact]) -> Run:
-    identity_config = identity_of(config)
+def _describe(config: PlainStageConfig, kind: Kind, parents: Mapping[str, Artefact], files: Mapping[str, Path]) -> Run:
+    identity_config = identity_of(config) | {f"{option} (SHA-256)": _digest(path) for option, path in files.items()}
     return Run(
         kind=kind,
         schema_version=SCHEMA_VERSIONS[kind],
@@ -158,6 +164,12 @@ def _describe(config: PlainStageConfig, kind: Kind, parents: Mapping[str, Artefa
         },
         started=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _digest(path: Path) -> str:
+    """Of a file's contents: it is the same file wherever it lies."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def package_versions() -> dict[str, str]:

@@ -6,23 +6,27 @@ promise little. The best setting that meets the constraints is written as a file
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from lapa_ray.actors.cluster import ray_session
 from lapa_ray.core.artefact import Artefact, Draft
 from lapa_ray.core.errors import LapaError
 from lapa_ray.core.stop import stop_on_signal
+from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.sweep_results import SweepResults, SweepTrial
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_figures import check_figures, check_recalls
 from lapa_ray.stages.sweep_outputs import HTML, manifest_figures, print_outcome, write_outputs
 from lapa_ray.stages.sweep_plan import Planned, plan
 from lapa_ray.stages.sweep_trials import train_all, trial_of
-from lapa_ray.stages.train_vqvae import agent_of
+from lapa_ray.stages.train_vqvae import agent_of, check_perceptual, vgg_of
+from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 from lapa_ray.stages.vqvae_data import check_data
 
 CONFIG = SweepConfig
+Thing = TypeVar("Thing")
 
 
 def run(config: SweepConfig) -> Artefact:
@@ -31,7 +35,7 @@ def run(config: SweepConfig) -> Artefact:
     planned = plan(config)
     dataset = check_data(next(iter(planned.values()))[1])[0]
     check_recalls(config, planned, dataset)
-    draft = Draft.begin(config, "sweep", {"frames": dataset.artefact, **agents_of(planned)})
+    draft = _begin(config, planned, dataset)
     with ray_session(config.ray), stop_on_signal() as stop:
         failures = train_all(config, planned, draft, stop)
     trials = [trial_of(name, setting, trial, failures) for name, (setting, trial) in planned.items()]
@@ -48,11 +52,27 @@ def run(config: SweepConfig) -> Artefact:
     return artefact
 
 
-def agents_of(planned: Mapping[str, Planned]) -> dict[str, Artefact]:
-    """The agents that the trainings' losses look through, each once."""
-    found = [agent for _, trial in planned.values() for agent in agent_of(trial).values()]
-    distinct = {agent.identity: agent for agent in found}.values()
-    return {"agent" if not number else f"agent_{number + 1}": agent for number, agent in enumerate(distinct)}
+def _begin(config: SweepConfig, planned: Mapping[str, Planned], dataset: FrameDataset) -> Draft:
+    """Raises `LapaError` unless all that the trainings' losses look through is there and fit."""
+    losses = list({repr(trial.loss): trial for _, trial in planned.values()}.values())
+    for trial in losses:
+        check_perceptual(trial)
+    return Draft.begin(config, "sweep", {"frames": dataset.artefact, **agents_of(losses)}, vggs_of(losses))
+
+
+def agents_of(trials: Sequence[TrainVqvaeConfig]) -> dict[str, Artefact]:
+    """The agents that their losses look through, each once."""
+    found = [agent for trial in trials for agent in agent_of(trial).values()]
+    return _numbered("agent", {agent.identity: agent for agent in found}.values())
+
+
+def vggs_of(trials: Sequence[TrainVqvaeConfig]) -> dict[str, Path]:
+    """The files of VGG's weights that their losses look through, each once."""
+    return _numbered("vgg_weights", dict.fromkeys(path for trial in trials for path in vgg_of(trial).values()))
+
+
+def _numbered(name: str, things: Iterable[Thing]) -> dict[str, Thing]:
+    return {name if not number else f"{name}_{number + 1}": thing for number, thing in enumerate(things)}
 
 
 def _none_left(trials: Sequence[SweepTrial], folder: Path) -> LapaError:

@@ -40,7 +40,7 @@ def train(config: TrainVqvaeConfig, stop: StopRequest, on_validated: OnValidated
     """
     dataset, training, held_out = check_data(config)
     check_perceptual(config)
-    draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact, **agent_of(config)})
+    draft = Draft.begin(config, "vqvae", {"frames": dataset.artefact, **agent_of(config)}, vgg_of(config))
     there = absolute(config)
     result = run_fit(
         "train-vqvae", config, lambda share, device: VqvaeTask(there, share, device), draft.path, stop, on_validated
@@ -65,6 +65,12 @@ def agent_of(config: TrainVqvaeConfig) -> dict[str, Artefact]:
     """The agent that the loss looks through, as a parent."""
     loss = config.loss
     return {"agent": open_artefact(loss.agent, "agent")} if loss.agent_weight and loss.agent is not None else {}
+
+
+def vgg_of(config: TrainVqvaeConfig) -> dict[str, Path]:
+    """The file of the VGG that the loss looks through, by its option."""
+    loss = config.loss
+    return {"loss.vgg_weights": loss.vgg_weights} if loss.vgg_weight and loss.vgg_weights is not None else {}
 
 
 def check_perceptual(config: TrainVqvaeConfig) -> None:

@@ -213,6 +213,20 @@ def test_a_newer_layout_is_refused_with_the_version_that_made_it(config, name):
         open_artefact(config.out)
 
 
+def test_a_file_is_part_of_the_identity_by_what_is_in_it(config, tmp_path):
+    weights, moved, others = (tmp_path / name for name in ("weights", "moved", "others"))
+    for path, content in ((weights, b"1"), (moved, b"1"), (others, b"2")):
+        path.write_bytes(content)
+    draft = Draft.begin(config, "vqvae", files={"loss.vgg_weights": weights})
+    draft.pause()
+    again = config.model_copy(update={"resume": True})
+    with pytest.raises(IdentityMismatchError, match=r"loss\.vgg_weights \(SHA-256\): 6b86b273.* there, d4735e3a"):
+        Draft.begin(again, "vqvae", files={"loss.vgg_weights": others})
+    resumed = Draft.begin(again, "vqvae", files={"loss.vgg_weights": moved})
+    assert resumed.run.identity == draft.run.identity
+    resumed.pause()
+
+
 def test_mixed_up_parents_are_refused(config, frames, tmp_path):
     child = make(config, "codes", {"frames": frames})
     check_same_parent(child, "frames", frames)

@@ -175,9 +175,10 @@ def test_the_agents_that_losses_look_through_are_parents_of_a_sweep(tmp_path, mo
     identities = {str(tmp_path / name): name[0] for name in ("a", "b", "a_moved")}
     found = lambda path, _kind: SimpleNamespace(identity=identities[str(path)])  # noqa: E731
     monkeypatch.setattr(train_vqvae, "open_artefact", found)
-    parents = agents_of(plan(config(variants={"plain": {}} | losses("a", "b", "a_moved"))))
+    planned = plan(config(variants={"plain": {}} | losses("a", "b", "a_moved")))
+    parents = agents_of([trial for _, trial in planned.values()])
     assert {role: agent.identity for role, agent in parents.items()} == {"agent": "a", "agent_2": "b"}
-    assert agents_of(plan(config())) == {}
+    assert agents_of([trial for _, trial in plan(config()).values()]) == {}
 
 
 def test_paths_of_a_trial_are_absolute():
