@@ -117,10 +117,10 @@ class Quantizer(nn.Module):
             self._time_revival()
         with torch.autocast(latents.device.type, enabled=False):  # of which the library thinks on CUDA alone
             projected = projected.float()
-            quantised, codes, *rest = self.vq(projected)
+            quantised, codes, told = self._quantise(projected)
             loss = self._loss(projected, quantised, codes)
-        if self.config.diversity and self.config.kind != "fsq":
-            loss = loss + rest[0]  # the library weighs commitment by 0
+            if self.training and self.config.diversity:
+                loss = loss + self._unevenness(projected, told)
         return self.project_out(quantised), codes.long(), loss
 
     def look_up(self, codes: Tensor) -> Tensor:
@@ -128,19 +128,30 @@ class Quantizer(nn.Module):
         vectors: Tensor = self.project_out(self._vectors(codes))
         return vectors
 
+    def _quantise(self, projected: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Quantised latents, their codes, and minus the entropy of the codes' mean probability where the library has
+        it: in training, with diversity.
+        """
+        if not isinstance(self.vq, VectorQuantize):
+            quantised, codes, *_ = self.vq(projected)
+            return quantised, codes, projected.new_zeros(())
+        # Each latent as a batch of its own, for the library takes the entropy of each place by itself.
+        quantised, codes, told = self.vq(projected.flatten(0, 1))
+        batch = projected.shape[:2]
+        return quantised.unflatten(0, batch), codes.unflatten(0, batch), told
+
     def _loss(self, projected: Tensor, quantised: Tensor, codes: Tensor) -> Tensor:
         if self.config.kind == "fsq":  # nothing is to be drawn to anything: rounding is all there is
-            return self._unevenness(projected)
+            return projected.new_zeros(())
         loss = self.config.commitment * F.mse_loss(projected, quantised.detach())
         if self.config.kind == "ema":
             return loss
         return loss + F.mse_loss(self._vectors(codes), projected.detach())
 
-    def _unevenness(self, projected: Tensor) -> Tensor:
-        """How far fsq's codes are from being used alike, weighted; 0 at best, and outside training."""
-        if not (self.training and self.config.diversity):
-            return projected.new_zeros(())
-        return self.config.diversity * (log(self.config.codebook_size) - code_entropy(self.vq, projected))
+    def _unevenness(self, projected: Tensor, told: Tensor) -> Tensor:
+        """How far codes are from being used alike, weighted; 0 at best."""
+        entropy = code_entropy(self.vq, projected) if self.config.kind == "fsq" else -told
+        return self.config.diversity * (log(self.config.codebook_size) - entropy)
 
     def _vectors(self, codes: Tensor) -> Tensor:
         is_vq = isinstance(self.vq, VectorQuantize)
@@ -207,7 +218,7 @@ def _vector_quantize(dim: int, config: QuantizerConfig) -> nn.Module:
         kmeans_init=config.kmeans_init,
         threshold_ema_dead_code=config.revive_below,
         commitment_weight=0.0,
-        codebook_diversity_loss_weight=config.diversity,
+        codebook_diversity_loss_weight=1.0 if config.diversity else 0.0,
         rotation_trick=config.rotation_trick,
         # Said outright, since the library remembers its first answer for the life of the process.
         sync_codebook=torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1,

@@ -1,5 +1,7 @@
 """The quantiser against the equations of the VQ-VAE paper, computed apart."""
 
+from math import log
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -108,6 +110,22 @@ def test_few_latents_start_by_kmeans_without_a_word(capfd):
 def test_cosine_needs_averages():
     with pytest.raises(ValidationError, match="cosine: needs kind ema"):
         QuantizerConfig(cosine=True)
+
+
+@pytest.mark.parametrize("fields", [{"kind": "learnable"}, {"kind": "ema"}, {"kind": "ema", "cosine": True}])
+def test_diversity_asks_how_evenly_all_latents_use_the_codes(fields):
+    """Not those of each place apart: eight codes used alike, each bound to a place of its own, are as diverse as can
+    be. One code alone costs log 8 times the weight; nothing of it in eval mode.
+    """
+    quantizer = Quantizer(8, QuantizerConfig(codebook_size=8, diversity=0.5, **fields))
+    codebook = quantizer.vq._codebook
+    for of in (codebook.embed, codebook.embed_avg):  # latents lie on their codes: the loss has no other part
+        of.data.copy_(torch.eye(8))
+    bound, alone = torch.eye(8).repeat(6, 1, 1), torch.eye(8)[2].repeat(6, 8, 1)
+    assert quantizer(bound)[2].item() == pytest.approx(0, abs=1e-4)
+    assert quantizer(alone)[2].item() == pytest.approx(0.5 * log(8), abs=1e-4)
+    quantizer.eval()
+    assert [quantizer(given)[2].item() for given in (bound, alone)] == pytest.approx([0, 0], abs=1e-4)
 
 
 def fsq(diversity: float, levels: tuple[int, ...] = (8, 3)) -> Quantizer:
