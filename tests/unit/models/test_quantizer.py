@@ -5,6 +5,7 @@ from math import log
 import pytest
 import torch
 from pydantic import ValidationError
+from torch.nn.functional import normalize
 
 from lapa_ray.models.quantizer import Quantizer, QuantizerConfig, code_entropy
 
@@ -66,6 +67,50 @@ def test_the_gradient_passes_straight_through(kind):
     weights = torch.randn(3, 5, 4)
     (quantizer(z)[0] * weights).sum().backward()
     assert torch.allclose(z.grad, weights)
+
+
+ROTATED = {
+    "learnable": {"kind": "learnable"},
+    "ema": {"kind": "ema"},
+    "cosine": {"kind": "ema", "cosine": True},
+    "simvq": {"kind": "simvq"},
+}
+
+
+@pytest.mark.parametrize("fields", ROTATED.values(), ids=ROTATED)
+def test_rotated_gradients_turn_with_the_code(fields):
+    """Fifty et al. 2024, section 4.1: what reaches the latent is that of the code times |q|/|e|, turned back by the
+    rotation of the latent e onto its code q.
+    """
+    torch.manual_seed(0)
+    quantizer = Quantizer(4, QuantizerConfig(codebook_size=16, rotation_trick=True, **fields))
+    z, given = latents().requires_grad_(), torch.randn(3, 5, 4)
+    e = normalize(z.detach(), dim=-1) if quantizer.config.cosine else z.detach()
+    vectors = quantizer.look_up(torch.arange(16)[None])[0].detach().clone()  # before averages move
+    quantised, codes, _ = quantizer(z)
+    (gradient,) = torch.autograd.grad((quantised * given).sum(), z)
+    q = vectors[codes]
+    turned = [turned_back(*each) for each in zip(*(of.flatten(0, 1) for of in (given, e, q)), strict=True)]
+    expected, straight = torch.stack(turned).view_as(z), given
+    if quantizer.config.cosine:  # on the sphere nothing of it points outwards
+        expected, straight = (tangent(of, z.detach()) for of in (expected, straight))
+    assert torch.allclose(gradient, expected, atol=1e-5)
+    assert (gradient - straight).norm(dim=-1).min() > 1e-3, "of no latent it is the straight-through one"
+
+
+def turned_back(gradient: torch.Tensor, e: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """Rᵀ g |q|/|e|, by Rodrigues' formula for the rotation in the plane of e and q (the library has reflections)."""
+    a, b = e / e.norm(), q / q.norm()
+    turn = torch.outer(b, a) - torch.outer(a, b)
+    rotation = torch.eye(len(e)) + turn + turn @ turn / (1 + a @ b)
+    assert torch.allclose(rotation @ a, b, atol=1e-5)
+    return q.norm() / e.norm() * rotation.T @ gradient
+
+
+def tangent(gradient: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+    """That of z of one of z/|z|."""
+    outward = normalize(z, dim=-1)
+    return (gradient - (gradient * outward).sum(dim=-1, keepdim=True) * outward) / z.norm(dim=-1, keepdim=True)
 
 
 @pytest.mark.parametrize("kind", ["learnable", "ema"])
