@@ -23,8 +23,18 @@ from lapa_ray.core.config import Config
 # Through loguru it warns of a first batch with fewer latents than codes; its own sampling then repeats some.
 logger.disable("vector_quantize_pytorch")
 
-OF_AVERAGES_OR_CODES = ("kmeans_init", "revive_below")
-"""Options that only codes that are parameters or averages of their own have a meaning for."""
+MEANT_FOR = {
+    "fsq_levels": ("fsq",),
+    "commitment": ("learnable", "ema", "simvq"),
+    "ema_decay": ("learnable", "ema"),
+    "codebook_dim": ("learnable", "ema", "simvq"),
+    "rotation_trick": ("learnable", "ema", "simvq"),
+    "kmeans_init": ("learnable", "ema"),
+    "revive_below": ("learnable", "ema"),
+    "revive_period_updates": ("learnable", "ema"),
+    "diversity": ("learnable", "ema", "fsq"),
+}
+"""Kinds that an option has a meaning with, where not all are."""
 NORMAL_TO_EVEN = sqrt(2 / pi)
 """Of this times a normal variable, tanh is spread nearly evenly over (−1, 1), where fsq has its steps."""
 SHARPNESS = 4.0
@@ -75,19 +85,33 @@ class QuantizerConfig(Config):
             raise ValueError(
                 f"fsq_levels: their product should be codebook_size ({self.codebook_size}); got {prod(self.fsq_levels)}"
             )
-        if self.kind in {"simvq", "fsq"}:
-            self._refuse(*OF_AVERAGES_OR_CODES)
-        if self.kind == "simvq":
-            self._refuse("diversity")
-        if self.kind == "fsq":
-            self._refuse("rotation_trick", "codebook_dim")
+        for name, kinds in MEANT_FOR.items():
+            if self.kind not in kinds and self._is_set(name):
+                raise ValueError(f"{name}: has no meaning with kind {self.kind}; leave it out, or use {_either(kinds)}")
         return self
 
-    def _refuse(self, *names: str) -> None:
-        for name in names:
-            if getattr(self, name):
-                kinds = "learnable, ema or fsq" if name == "diversity" else "learnable or ema"
-                raise ValueError(f"{name}: has no meaning with kind {self.kind}; leave it out, or use {kinds}")
+    @model_validator(mode="after")
+    def _check_revival(self) -> Self:
+        if self.revive_below:
+            return self
+        if self._is_set("revive_period_updates"):
+            raise ValueError(
+                "revive_period_updates: without revive_below nothing is revived; leave it out, or set revive_below"
+            )
+        if self.kind == "learnable" and self._is_set("ema_decay"):
+            raise ValueError(
+                "ema_decay: of learnable codes it counts uses, for revival alone; leave it out, or set revive_below"
+            )
+        return self
+
+    def _is_set(self, name: str) -> bool:
+        """To another value than its default, which dumps write out for every kind."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
+
+def _either(kinds: tuple[str, ...]) -> str:
+    *others, last = kinds
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 class Quantizer(nn.Module):

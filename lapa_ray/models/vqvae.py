@@ -84,7 +84,7 @@ class VqvaeConfig(Config):
             raise ValueError(
                 f"channels: this grid, shrink and patch take {len(self.sizes) - 1} layers; got {len(self.channels)}"
             )
-        for name in ("picture", "logit_adjustment"):
+        for name in ("num_colours", "picture", "logit_adjustment"):
             if self.output != "palette" and getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name}: needs model.output palette; leave it out, or set output")
         return self

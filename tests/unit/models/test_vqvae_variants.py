@@ -358,7 +358,38 @@ def test_classes_are_the_nearest_colours():
             {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4), "rotation_trick": True}},
             "rotation_trick: has no meaning",
         ),
+        (
+            {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4), "codebook_dim": 3}},
+            r"codebook_dim: has no meaning with kind fsq; leave it out, or use learnable, ema or simvq \[type",
+        ),
+        (
+            {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4), "commitment": 1}},
+            r"commitment: has no meaning with kind fsq; leave it out, or use learnable, ema or simvq \[type",
+        ),
+        (
+            {"quantizer": {"kind": "fsq", "fsq_levels": (4, 4), "ema_decay": 0.9}},
+            r"ema_decay: has no meaning with kind fsq; leave it out, or use learnable or ema \[type",
+        ),
+        ({"quantizer": {"kind": "simvq", "ema_decay": 0.9}}, "ema_decay: has no meaning with kind simvq"),
+        (
+            {"quantizer": {"fsq_levels": (4, 4)}},
+            r"fsq_levels: has no meaning with kind learnable; leave it out, or use fsq \[type",
+        ),
+        ({"quantizer": EMA | {"fsq_levels": (4, 4)}}, "fsq_levels: has no meaning with kind ema"),
+        (
+            {"quantizer": {"ema_decay": 0.9}},
+            r"ema_decay: of learnable codes it counts uses, for revival alone; leave it out, or set revive_below",
+        ),
+        (
+            {"quantizer": {"kind": "simvq", "revive_period_updates": 3}},
+            "revive_period_updates: has no meaning with kind simvq",
+        ),
+        (
+            {"quantizer": {"kind": "ema", "revive_period_updates": 3}},
+            r"revive_period_updates: without revive_below nothing is revived; leave it out, or set revive_below \[type",
+        ),
         ({"quantizer": {"cosine": True}}, "cosine: needs kind ema"),
+        ({"num_colours": 8}, "num_colours: needs model.output palette"),
         ({"picture": "mean"}, "picture: needs model.output palette"),
         ({"logit_adjustment": 0.5}, "logit_adjustment: needs model.output palette"),
     ],
@@ -366,6 +397,16 @@ def test_classes_are_the_nearest_colours():
 def test_what_does_not_go_together_is_refused(fields, told):
     with pytest.raises(ValidationError, match=told):
         config_of(fields)
+
+
+@pytest.mark.parametrize("kind", ["learnable", "ema", "simvq", "fsq"])
+def test_defaults_that_are_written_out_go_with_every_kind(kind):
+    """As in the dump of a config; and what counts uses has a meaning where codes are revived by it."""
+    sized = {"kind": kind, "codebook_size": 256}
+    config = QuantizerConfig.model_validate(sized)
+    assert QuantizerConfig.model_validate(config.model_dump()) == config
+    if kind in {"learnable", "ema"}:
+        QuantizerConfig.model_validate(sized | {"ema_decay": 0.9, "revive_below": 1, "revive_period_updates": 3})
 
 
 def test_dead_codes_are_looked_for_as_often_as_asked():
