@@ -78,16 +78,23 @@ def _ms_pacman(entities: MsPacmanEntities) -> dict[str, Flags]:
 def _breakout(entities: BreakoutEntities) -> dict[str, Flags]:
     moved, known = player_moves(entities)
     ball = entities.sprites["ball"]
-    fallen = np.sign(np.diff(ball.top.astype(np.int64)))
     flying = ball.present[:-1] & ball.present[1:]
+    fallen = np.sign(np.diff(ball.top.astype(np.int64))) * flying
     bounced = np.zeros_like(known)
-    bounced[1:] = flying[:-1] & flying[1:] & (fallen[:-1] * fallen[1:] < 0)
+    bounced[1:] = _kept(fallen, flying)[:-1] * fallen[1:] < 0
     return {
         "paddle left": known & (moved[:, 0] < 0),
         "paddle right": known & (moved[:, 0] > 0),
         "bounce": bounced,
         "brick": _falls(entities.bricks.sum(axis=(-1, -2))),
     }
+
+
+def _kept(signs: NDArray[np.int64], flying: Flags) -> NDArray[np.int64]:
+    """Where a flying ball stands still, the last sign of its flight: it may have turned within the step."""
+    told = (signs != 0) | ~flying
+    last = np.maximum.accumulate(np.where(told, np.arange(len(signs)), 0))
+    return signs[last]
 
 
 def _rises(values: NDArray[np.integer]) -> Flags:

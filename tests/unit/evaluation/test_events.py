@@ -49,6 +49,26 @@ def test_events_of_breakout() -> None:
     assert steps_of(events, "brick") == [3]
 
 
+@pytest.mark.parametrize(
+    ("heights", "bounces"),
+    [
+        ([158, 171, 171, 158], [2]),  # it came back within the second step to where it was
+        ([158, 171, 171, 171, 158, 145], [3]),
+        ([158, 171, 171, 184], []),
+        ([158, 158, 171], []),
+        ([158, 171, 0, 171, 158], []),  # another ball
+        ([158, 171, 171, 0, 158, 158, 145], []),
+        ([158, 171, 171, 158, 158, 171], [2, 4]),
+    ],
+)
+def test_a_ball_that_bounced_within_a_step_is_told_by_the_next_in_which_it_moves(
+    heights: list[int], bounces: list[int]
+) -> None:
+    ram = np.zeros((len(heights), 128), dtype=np.uint8)
+    ram[:, PADDLE_X], ram[:, BALL_X], ram[:, BALL_Y] = 100, 90, heights
+    assert steps_of(events_of(BreakoutMap().read(ram)), "bounce") == bounces
+
+
 ALL_100 = np.ones(100, np.bool_)
 
 
