@@ -306,6 +306,27 @@ def test_a_conditioned_decoder_sees_frame_t_and_says_so_where_it_is_missing():
     assert torch.equal(plain.decode(codes, frame_t), plain.decode(codes))
 
 
+@pytest.mark.parametrize("grid", ["7x5", "2x2"])
+@pytest.mark.parametrize("kind", ["concat", "film", "cross_attention"])
+def test_nothing_of_frame_t_leads_around_the_grid(kind, grid):
+    """The decoder is told as many numbers of frame t as its first features have, or fewer; with these held fast, no
+    other frame t changes what it makes.
+    """
+    model = built({"conditioning": kind, "grid": grid}).eval()
+    for layer in getattr(model.conditioning, "affine", ()):  # which begin as the identity
+        torch.nn.init.normal_(layer.weight)
+    codes, (frame_t, other) = torch.randint(16, (4, model.config.num_tokens)), pictures(model)
+    told = model.conditioning(frame_t)
+    assert told.numel() <= 4 * model.config.num_tokens * model.config.widths[-1] < frame_t.numel() / 10
+    decoded = model.decode(codes, frame_t)
+    assert not torch.equal(model.decode(codes, other), decoded)
+    model.conditioning.register_forward_hook(lambda *_: told)
+    assert torch.equal(model.decode(codes, torch.randn_like(other)), decoded)
+    model.train()
+    made = [model._decoded(model.quantizer.look_up(codes), frame, None) for frame in (frame_t, other)]
+    assert torch.equal(*made)
+
+
 def test_a_picture_of_the_mean_colour_takes_back_what_rare_colours_weighed():
     """Trained with weights of 1/share, a pixel's logits at two even chances hide that one colour is rarer."""
     model = Vqvae(config_of(PALETTE | {"picture": "mean", "logit_adjustment": 1.0}))
