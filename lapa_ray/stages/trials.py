@@ -29,6 +29,7 @@ from ray.tune.search import BasicVariantGenerator
 from lapa_ray.actors.cluster import RESOURCE_LINE_PERIOD_S, require_resources
 from lapa_ray.actors.faults import named_fault, plain
 from lapa_ray.core import locks
+from lapa_ray.core.allocator import give_back_memory
 from lapa_ray.core.artefact import MANIFEST, RUN
 from lapa_ray.core.config import Config, StageConfig
 from lapa_ray.core.errors import AlreadyWholeError, StoppedError
@@ -242,6 +243,7 @@ def run_trial(
         raise
     finally:  # Tune may start the next trial in this process, and a retry in another
         locks.release(config.out)
+        give_back_memory()
 
 
 def _reason(error: Exception) -> str:

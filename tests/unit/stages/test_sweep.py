@@ -1,5 +1,7 @@
 """The plan of a sweep: every combination over seeds, what there cannot be refused by name, and the best as a file."""
 
+import gc
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -228,6 +230,25 @@ def test_what_a_killed_sweep_hid_is_gone_once_nothing_is_left_to_train(tmp_path,
     (tmp_path / trials.TUNE_FOLDER / "trials-1").mkdir(parents=True)
     assert trials.run_trials(made, StopRequest(), lambda: None) == {}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+class Task:
+    """Knows its observer, and that one it."""
+
+    def __init__(self) -> None:
+        self.observer = lambda: self
+
+
+def test_a_trial_leaves_nothing_in_its_process_for_the_next_one(tmp_path):
+    left = []
+    (_, trial), *_ = plan(config(out=tmp_path)).values()
+    gc.disable()
+    try:
+        work = lambda _config, _stop: left.append(weakref.ref(Task()))  # noqa: E731
+        trials.run_trial(trial, work, tmp_path / "stop", tmp_path / "failure")
+    finally:
+        gc.enable()
+    assert left[0]() is None
 
 
 @pytest.mark.parametrize(
