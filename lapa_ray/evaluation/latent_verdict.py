@@ -42,10 +42,10 @@ class Verdict:
         failed = [criterion.found for criterion in self.criteria if criterion.met is False]
         unknown = [criterion.found for criterion in self.criteria if criterion.met is None]
         if failed:
-            return f"These codes are not good as {self.use}: {_and(failed)}."
+            return f"These codes are not good as {self.use}: {listed(failed)}."
         if unknown:
-            return f"Whether these codes are good as {self.use} cannot be told: {_and(unknown)}."
-        return f"These codes are good as {self.use}: {_and([criterion.found for criterion in self.criteria])}."
+            return f"Whether these codes are good as {self.use} cannot be told: {listed(unknown)}."
+        return f"These codes are good as {self.use}: {listed([criterion.found for criterion in self.criteria])}."
 
 
 def verdicts(evaluation: Evaluation) -> tuple[Verdict, Verdict]:
@@ -136,5 +136,6 @@ def _would_see_a_leak(figure: Figure) -> bool:
     return enough and cells is not None and cells.low is not None and cells.low > MOST_LEAKAGE
 
 
-def _and(parts: Sequence[str]) -> str:
+def listed(parts: Sequence[str]) -> str:
+    """One, two and three."""
     return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]

@@ -22,7 +22,7 @@ from lapa_ray.evaluation.sweep_results import (
     ranked,
     significant,
 )
-from lapa_ray.evaluation.sweep_uses import uses_sentence
+from lapa_ray.evaluation.sweep_uses import FOUND, LEAKAGE, RANDOM_SWAP, SWAP, uses_sentence
 from lapa_ray.evaluation.templates import page_template
 
 SHOWN = (
@@ -40,26 +40,28 @@ LABELS = {
     "samples_per_s": "samples/s",
     "delta_changed_psnr_db": "ΔPSNR₁ on changed pixels, dB",
     "delta_still_psnr_db": "ΔPSNR₁ on still pixels, dB",
-    "code_swap_agreement": "code swap: moves alike, %",
-    "random_swap_agreement": "random codes: move alike, %",
-    "leakage_r2": "leakage R²",
+    SWAP: "code swap: moves alike, %",
+    RANDOM_SWAP: "random codes: move alike, %",
+    FOUND: "code swap: player found, %",
+    LEAKAGE: "leakage R²",
 }
 USES = (
     ("Tokens against actions", ("changed_psnr_db", "delta_changed_psnr_db")),
     ("What moves against what stands still", ("delta_still_psnr_db", "delta_changed_psnr_db")),
-    ("Tokens against code swaps", ("changed_psnr_db", "code_swap_agreement")),
+    ("Tokens against code swaps", ("changed_psnr_db", SWAP)),
 )
 """Scatter charts: title to its figures across and up."""
 USE_COLUMNS = (
     *("psnr_db", "changed_psnr_db", "delta_changed_psnr_db", "delta_still_psnr_db"),
-    *("code_swap_agreement", "random_swap_agreement", "leakage_r2"),
+    *(SWAP, RANDOM_SWAP, LEAKAGE),
 )
 SHEETS = {
     SHEET: "Frame t, frame t+1, reconstruction and error of held-out pairs",
     SWAP_SHEET: "Frames t and t+1 of pair A, frame t of pair B, and A's codes decoded beside it",
 }
 Sheets = Mapping[str, Mapping[str, Path]]
-AGREEMENT = "_swap_agreement"
+SHARES = (SWAP, RANDOM_SWAP, FOUND)
+"""Figures in [0, 1] that are shown in %, as sprites' recalls are."""
 NUM_SHEETS = 6
 """Settings of which pictures are shown, the best first."""
 NUM_MARKS = 5
@@ -126,8 +128,7 @@ def _text(name: str, figure: float) -> str:
 
 
 def _shown(name: str, figure: float) -> float:
-    """Shares are kept in [0, 1] and shown in %."""
-    return 100 * figure if name.endswith((RECALL, AGREEMENT)) else figure
+    return 100 * figure if name.endswith(RECALL) or name in SHARES else figure
 
 
 def _sentence(results: SweepResults) -> str:

@@ -7,11 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from lapa_ray.evaluation.latent_verdict import LEAST_AGREEMENT, LEAST_DELTA_DB, LEAST_GAIN_DB, MOST_LEAKAGE
+from lapa_ray.evaluation.latent_verdict import (
+    LEAST_AGREEMENT,
+    LEAST_DELTA_DB,
+    LEAST_GAIN_DB,
+    LEAST_PROBE_STEPS,
+    MOST_LEAKAGE,
+    listed,
+)
 from lapa_ray.evaluation.sweep_results import Setting
 
 CHANGED, DELTA, STILL = "changed_psnr_db", "delta_changed_psnr_db", "delta_still_psnr_db"
-SWAP, RANDOM_SWAP, LEAKAGE = "code_swap_agreement", "random_swap_agreement", "leakage_r2"
+SWAP, RANDOM_SWAP, FOUND = "code_swap_agreement", "random_swap_agreement", "code_swap_found"
+LEAKAGE, MOVEMENT = "leakage_r2", "movement_r2"
+PROBE_STEPS, CELL_LEAKAGE = "leakage_probe_steps", "cell_leakage_r2_low"
+"""How many steps the probe was fitted on, and the low end of the interval of what it reads from the player's cell."""
 TOKEN_FIGURES = ("psnr_db", "copy_last_psnr_db", CHANGED, f"copy_last_{CHANGED}")
 
 
@@ -37,14 +47,17 @@ def _actions(settings: Sequence[Setting]) -> str:
     if not swapped:
         return _by_delta(_told(settings, (DELTA, STILL)))
     good = [setting for setting in swapped if _is_action(setting.means)]
-    nearest = max(swapped, key=lambda setting: setting.means[SWAP])
-    beside = f", random ones in {_percent(nearest.means[RANDOM_SWAP])}" if RANDOM_SWAP in nearest.means else ""
+    unknown = [setting.words for setting in good if not _would_see_a_leak(setting.means)]
+    best = max(swapped, key=lambda setting: setting.means[SWAP])
+    beside = f", random ones in {_percent(best.means[RANDOM_SWAP])}" if RANDOM_SWAP in best.means else ""
     return (
         f"Good as actions, whose codes move the player alike beside another frame in at least "
         f"{_percent(LEAST_AGREEMENT)}, with a leakage R² of at most {MOST_LEAKAGE:g} and a ΔPSNR₁ on changed pixels of "
-        f"at least {LEAST_DELTA_DB:g} dB: {_names(good)}. Codes of {nearest.words} move it alike most often, in "
-        f"{_percent(nearest.means[SWAP])}{beside}."
-    ) + (f" No swaps were measured of {_list(without)}." if without else "")
+        f"at least {LEAST_DELTA_DB:g} dB: {_names([setting for setting in good if setting.words not in unknown])}. "
+        f"Codes of {best.words} move it alike most often, in {_percent(best.means[SWAP])}{beside}."
+        + (f" Of {listed(unknown)} too little data tells what codes say of the place." if unknown else "")
+        + (f" No swaps were measured of {listed(without)}." if without else "")
+    )
 
 
 def _by_delta(settings: Sequence[Setting]) -> str:
@@ -55,8 +68,8 @@ def _by_delta(settings: Sequence[Setting]) -> str:
         return ""
     most = max(settings, key=lambda setting: setting.means[DELTA] - abs(setting.means[STILL]))
     return (
-        f"No code swaps were measured; by ΔPSNR₁ alone, codes of {most.words} decide most of what changes and least of "
-        f"what stands still ({most.means[DELTA]:.3g} and {most.means[STILL]:.3g} dB)."
+        f"No code swaps were measured. Beyond what it is on still pixels, ΔPSNR₁ on changed ones is highest with codes "
+        f"of {most.words} ({most.means[DELTA]:.3g} against {most.means[STILL]:.3g} dB)."
     )
 
 
@@ -71,16 +84,17 @@ def _is_action(means: Mapping[str, float]) -> bool:
     return means[SWAP] >= LEAST_AGREEMENT and clean and acts
 
 
+def _would_see_a_leak(means: Mapping[str, float]) -> bool:
+    """Whether the probe had enough steps, and reads clearly more from the cell of the player than is allowed."""
+    return means.get(PROBE_STEPS, 0) >= LEAST_PROBE_STEPS and means.get(CELL_LEAKAGE, 0.0) > MOST_LEAKAGE
+
+
 def _told(settings: Sequence[Setting], names: Sequence[str]) -> list[Setting]:
     return [setting for setting in settings if set(names) <= set(setting.means)]
 
 
 def _names(settings: Sequence[Setting]) -> str:
-    return _list([setting.words for setting in settings]) if settings else "none"
-
-
-def _list(parts: Sequence[str]) -> str:
-    return ", ".join(parts[:-1]) + (" and " if len(parts) > 1 else "") + parts[-1]
+    return listed([setting.words for setting in settings]) if settings else "none"
 
 
 def _percent(share: float) -> str:

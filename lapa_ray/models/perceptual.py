@@ -119,13 +119,16 @@ def _vgg_stages(widths: Sequence[int] = VGG_WIDTHS) -> list[nn.Sequential]:
 
 def _read_vgg(path: Path) -> dict[str, Tensor]:
     """What a file that is not ours holds: there is no artefact to be made again."""
-    way_out = "give the state dict of torchvision's vgg16."
     if not path.is_file():
-        raise LapaError(f"--loss.vgg_weights {path}: no such file; {way_out}")
+        raise _no_vgg(path, "no such file")
     try:
         return load_checkpoint(path)
     except LapaError as error:
-        raise LapaError(f"--loss.vgg_weights {path}: holds no state dict; {way_out}") from error
+        raise _no_vgg(path, "holds no state dict that can be read") from error
+
+
+def _no_vgg(path: Path, fault: str) -> LapaError:
+    return LapaError(f"--loss.vgg_weights {path}: {fault}; give the state dict of torchvision's vgg16.")
 
 
 def _load_vgg(stages: Sequence[nn.Sequential], state: dict[str, Tensor], path: Path) -> None:
@@ -137,4 +140,5 @@ def _load_vgg(stages: Sequence[nn.Sequential], state: dict[str, Tensor], path: P
                 layer.weight.data.copy_(state[f"features.{number}.weight"])
                 layer.bias.data.copy_(state[f"features.{number}.bias"])  # type: ignore[union-attr]
     except (KeyError, RuntimeError, TypeError) as error:
-        raise LapaError(f"--loss.vgg_weights {path}: not the weights of torchvision's vgg16 ({error}).") from error
+        reason = str(error).splitlines()[0]
+        raise _no_vgg(path, f"is of another network ({type(error).__name__}: {reason})") from error

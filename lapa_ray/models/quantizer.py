@@ -7,6 +7,7 @@ commitment weight, which is not the paper's loss (van den Oord et al. 2017, equa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import log, pi, prod, sqrt
 from typing import Any, Literal, Self
@@ -76,6 +77,15 @@ class QuantizerConfig(Config):
     """Updates between two looks for such codes; batches where an update adds up several."""
     diversity: float = Field(0.0, ge=0)
     """Weight of the entropy of the codes' mean probability in a batch, which is to be large (Yu et al. 2023)."""
+
+    @classmethod
+    def recorded(cls, told: Mapping[str, Any]) -> Self:
+        """Of an artefact: options without a meaning, which earlier versions let pass, are left out."""
+        kind, revives = told.get("kind", "learnable"), bool(told.get("revive_below"))
+        idle = {name for name, kinds in MEANT_FOR.items() if kind not in kinds}
+        if not revives:
+            idle |= {"revive_period_updates"} | ({"ema_decay"} if kind == "learnable" else set())
+        return cls(**{name: value for name, value in told.items() if name not in idle})
 
     @model_validator(mode="after")
     def _check_kind(self) -> Self:

@@ -7,6 +7,7 @@ frame t at the grid (never by skip connections). Knows no dataset and no trainin
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -77,6 +78,13 @@ class VqvaeConfig(Config):
     conditioning: ConditioningKind = "none"
     """What the decoder sees of frame t, reduced to the grid: nothing; concat: beside the codes; film: a scale and a
     shift of every channel in each layer; cross_attention: each code looks at all of it."""
+
+    @classmethod
+    def recorded(cls, told: Mapping[str, Any]) -> Self:
+        """Of an artefact, see `QuantizerConfig.recorded`."""
+        idle = {"num_colours"} if told.get("output", "tanh") != "palette" else set()
+        fields = {name: value for name, value in told.items() if name not in idle}
+        return cls(**fields | {"quantizer": QuantizerConfig.recorded(told.get("quantizer", {}))})
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -285,7 +293,8 @@ class Vqvae(nn.Module):
 
 def load_vqvae(artefact: Artefact) -> Vqvae:
     """The best checkpoint of a vqvae artefact, on the CPU, in eval mode. Raises `LapaError` if it does not fit."""
-    return read_vqvae(artefact.path / "checkpoints" / "best.pt", VqvaeConfig(**artefact.manifest.config["model"]))
+    config = VqvaeConfig.recorded(artefact.manifest.config["model"])
+    return read_vqvae(artefact.path / "checkpoints" / "best.pt", config)
 
 
 def read_vqvae(checkpoint: Path, config: VqvaeConfig) -> Vqvae:

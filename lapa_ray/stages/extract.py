@@ -97,7 +97,7 @@ def code_info(frames: FrameDataset, vqvae: Artefact) -> CodeInfo:
         game=frames.info.game,
         action_meanings=frames.info.action_meanings,
         codebook_size=int(vqvae.manifest.figures["codebook_size"] or 0),
-        grid=VqvaeConfig(**vqvae.manifest.config["model"]).grid_size,
+        grid=VqvaeConfig.recorded(vqvae.manifest.config["model"]).grid_size,
         composite=composite,
         vqvae=vqvae.identity,
         frames=frames.artefact.identity,
@@ -176,7 +176,7 @@ def _quieten_ray_data() -> None:
 
 def _figures(frames: FrameDataset, vqvae: Artefact, folder: Path) -> dict[str, float | int | str | None]:
     size = int(vqvae.manifest.figures["codebook_size"] or 0)
-    statistics = CodeStatistics(size, VqvaeConfig(**vqvae.manifest.config["model"]).num_tokens)
+    statistics = CodeStatistics(size, VqvaeConfig.recorded(vqvae.manifest.config["model"]).num_tokens)
     num_steps = 0
     for episode_id in frames.episode_ids:
         codes = read_codes(codes_path(folder, episode_id))[1].codes

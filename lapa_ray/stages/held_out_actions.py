@@ -1,7 +1,8 @@
 """Held-out actions: whether a trained VQ-VAE's codes move the player alike beside another frame, or say where it is.
 
 A small part of what `evaluate` measures, of the codes alone and of few pairs, so that every training of a sweep can
-tell it. Without RAM that somebody has read nothing is told, and no swaps of decoders that see nothing of frame t.
+tell it. Without RAM that somebody has read nothing is told, and no swaps of decoders that see nothing of frame t, of
+grey, or of frames without a palette.
 """
 
 from __future__ import annotations
@@ -17,19 +18,17 @@ from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.code_swap import PlayerLook, Swap, SwapMeter, choose_swaps
 from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.images import Rgb, contact_sheet
+from lapa_ray.evaluation.latent_measurement import PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
+from lapa_ray.evaluation.sweep_uses import CELL_LEAKAGE, FOUND, LEAKAGE, MOVEMENT, RANDOM_SWAP, SWAP
+from lapa_ray.evaluation.sweep_uses import PROBE_STEPS as PROBE_STEPS_FIGURE
 from lapa_ray.evaluation.walks import Walk, entities_in, known_steps
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.vqvae import Vqvae
 from lapa_ray.stages.screen_codes import codes_of
 
-SWAP, RANDOM_SWAP, FOUND, LEAKAGE, MOVEMENT = (
-    *("code_swap_agreement", "random_swap_agreement", "code_swap_found"),
-    *("leakage_r2", "movement_r2"),
-)
-ACTION_FIGURES = (SWAP, RANDOM_SWAP, FOUND, LEAKAGE, MOVEMENT)
-PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS = 16, 2000, 1000
-"""The probe is fitted on so many training episodes at most, so many of their steps, and asked of so many held out."""
+SWAP_FIGURES, PROBE_FIGURES = (SWAP, RANDOM_SWAP, FOUND), (LEAKAGE, MOVEMENT)
+"""What an objective or a constraint may be of."""
 BATCH = 64
 
 
@@ -58,8 +57,8 @@ class HeldOutActions:
         training, held_out = parts
         few = np.unique(np.linspace(0, len(training) - 1, PROBE_EPISODES).round().astype(int))
         self._dataset, self._composite, self._palette = dataset, composite, palette
-        self._walks = _walks_in(dataset, held_out)
-        self._training = _walks_in(dataset, [training[index] for index in few.tolist()])
+        self._walks = walks_in(dataset, held_out)
+        self._training = walks_in(dataset, [training[index] for index in few.tolist()])
         self._swaps = choose_swaps(self._walks, num_swaps, seed=0)
 
     def findings(self, model: Vqvae) -> Findings:
@@ -67,10 +66,10 @@ class HeldOutActions:
         fitted = self._probe_episodes(model, self._training, PROBE_STEPS)
         probed = self._probe_episodes(model, self._walks, PROBED_STEPS)
         told = leakage_figures(fitted, probed, model.config.quantizer.codebook_size, seed=0)
-        figures = {figure.name: figure.estimate.value for figure in told}
+        figures = _probe_figures(told)
         meter = self._swap_meter(model)
         if meter is not None:
-            for episode in self._walks:
+            for episode in sorted({swap.episode_b for swap in self._swaps}):
                 meter.update(episode, self._composites(episode))
             figures |= _swap_figures(meter.figures(seed=0))
         found = {name: value for name, value in figures.items() if value is not None}
@@ -109,9 +108,9 @@ class HeldOutActions:
     def _codes_of_swaps(self, model: Vqvae) -> dict[int, NDArray[np.int64]]:
         """Codes [T, tokens] by episode, of the pairs that are an A; the others have none."""
         codes: dict[int, NDArray[np.int64]] = {}
-        for episode, walk in self._walks.items():
-            steps = np.unique([swap.step_a for swap in self._swaps if swap.episode_a == episode]).astype(np.int64)
-            codes[episode] = np.full((len(walk.moved), model.config.num_tokens), -1)
+        for episode in sorted({swap.episode_a for swap in self._swaps}):
+            steps = np.unique([swap.step_a for swap in self._swaps if swap.episode_a == episode])
+            codes[episode] = np.full((len(self._walks[episode].moved), model.config.num_tokens), -1)
             codes[episode][steps] = self._codes(model, episode, steps)
         return codes
 
@@ -122,17 +121,32 @@ class HeldOutActions:
         return self._dataset.composites(episode, self._composite)
 
     def _sheet(self, shown: Sequence[tuple[Swap, Rgb]]) -> Rgb | None:
-        rows = []
-        for swap, decoded in shown:
-            of_a, of_b = self._composites(swap.episode_a), self._composites(swap.episode_b)
-            true = (of_a[swap.step_a], of_a[swap.step_a + 1], of_b[swap.step_b])
-            rows.append([*(to_rgb(screen[None], self._dataset.info.palette)[0] for screen in true), decoded])
+        rows = [
+            [*self._pair(swap.episode_a, swap.step_a), self._pair(swap.episode_b, swap.step_b)[0], decoded]
+            for swap, decoded in shown
+        ]
         return contact_sheet(rows) if rows else None
 
+    def _pair(self, episode: int, step: int) -> Rgb:
+        """True pictures t and t+1, RGB uint8 [2, H, W, 3]."""
+        pair = np.empty((2, *self._dataset.info.screen_shape), dtype=np.uint8)
+        self._dataset.decoder(self._composite).decode(episode, step, pair)
+        return to_rgb(pair, self._dataset.info.palette)
 
-def _walks_in(dataset: FrameDataset, episodes: Sequence[int]) -> dict[int, Walk]:
+
+def walks_in(dataset: FrameDataset, episodes: Sequence[int]) -> dict[int, Walk]:
+    """Where the player is in those of the episodes that tell."""
     read = {episode: entities_in(dataset, episode) for episode in episodes}
     return {episode: Walk.of(entities) for episode, entities in read.items() if entities is not None}
+
+
+def _probe_figures(told: Sequence[Figure]) -> dict[str, float | None]:
+    """R² and, for whom is to judge it, whether the probe could have told a leak."""
+    by_name = {figure.name: figure for figure in told}
+    figures: dict[str, float | None] = {name: figure.estimate.value for name, figure in by_name.items()}
+    if (leakage := by_name.get(LEAKAGE)) is not None:
+        figures |= {PROBE_STEPS_FIGURE: leakage.num_fitted, CELL_LEAKAGE: leakage.references["cell_probe"].low}
+    return figures
 
 
 def _swap_figures(told: Sequence[Figure]) -> dict[str, float | None]:

@@ -17,7 +17,7 @@ from lapa_ray.core.stop import stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.sweep_results import SweepResults, SweepTrial
 from lapa_ray.stages.sweep_config import SweepConfig
-from lapa_ray.stages.sweep_figures import check_figures, check_recalls
+from lapa_ray.stages.sweep_figures import check_figures, check_recalls, check_told
 from lapa_ray.stages.sweep_outputs import HTML, manifest_figures, print_outcome, write_outputs
 from lapa_ray.stages.sweep_plan import Planned, plan
 from lapa_ray.stages.sweep_trials import train_all, trial_of
@@ -35,7 +35,8 @@ def run(config: SweepConfig) -> Artefact:
     planned = plan(config)
     dataset = check_data(next(iter(planned.values()))[1])[0]
     check_recalls(config, planned, dataset)
-    draft = _begin(config, planned, dataset)
+    check_told(config, planned, dataset)
+    draft = begin(config, planned, dataset)
     with ray_session(config.ray), stop_on_signal() as stop:
         failures = train_all(config, planned, draft, stop)
     trials = [trial_of(name, setting, trial, failures) for name, (setting, trial) in planned.items()]
@@ -52,12 +53,18 @@ def run(config: SweepConfig) -> Artefact:
     return artefact
 
 
-def _begin(config: SweepConfig, planned: Mapping[str, Planned], dataset: FrameDataset) -> Draft:
-    """Raises `LapaError` unless all that the trainings' losses look through is there and fit."""
-    losses = list({repr(trial.loss): trial for _, trial in planned.values()}.values())
+def begin(config: SweepConfig, planned: Mapping[str, Planned], dataset: FrameDataset) -> Draft:
+    """Take possession of the sweep's folder; refuse before that what losses could not look through."""
+    losses = list({_seen_through(trial): trial for _, trial in planned.values()}.values())
     for trial in losses:
         check_perceptual(trial)
     return Draft.begin(config, "sweep", {"frames": dataset.artefact, **agents_of(losses)}, vggs_of(losses))
+
+
+def _seen_through(trial: TrainVqvaeConfig) -> tuple[Path | None, Path | None]:
+    """The agent and the file of VGG's weights that its loss looks through."""
+    loss = trial.loss
+    return loss.agent if loss.agent_weight else None, loss.vgg_weights if loss.vgg_weight else None
 
 
 def agents_of(trials: Sequence[TrainVqvaeConfig]) -> dict[str, Artefact]:

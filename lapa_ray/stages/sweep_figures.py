@@ -14,12 +14,13 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.sprite_recall import RECALL
 from lapa_ray.evaluation.sweep_results import Constraint
-from lapa_ray.stages.held_out_actions import ACTION_FIGURES
+from lapa_ray.stages.held_out_actions import PROBE_FIGURES, SWAP_FIGURES, walks_in
 from lapa_ray.stages.held_out_sprites import recalls_of
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_plan import Planned
 from lapa_ray.stages.vqvae_task import VALIDATION_FIGURES
 
+ACTION_FIGURES = (*SWAP_FIGURES, *PROBE_FIGURES)
 SPEED = "samples_per_s"
 """What an objective or a constraint may be of beside validation figures: the median of a training's rows of it."""
 
@@ -55,13 +56,29 @@ def check_recalls(config: SweepConfig, planned: Mapping[str, Planned], dataset: 
 
 
 def _check_actions(config: SweepConfig, option: str, figure: str) -> None:
-    """Raise `LapaError` unless trainings tell it at their end, and none is judged by it before."""
+    """Raise `LapaError` where trainings are judged by it before their end, when it is told."""
     if option == "objective" and config.asha.enabled:
         raise LapaError(
             f"--objective {figure}: ASHA judges by validations, before it is told; add --asha.enabled false."
         )
-    if not config.train.observe.num_swaps:
-        raise LapaError(f"--{option} {figure}: needs --train.observe.num_swaps above 0.")
+
+
+def check_told(config: SweepConfig, planned: Mapping[str, Planned], dataset: FrameDataset) -> None:
+    """Raise `LapaError` for a figure of codes as actions that no training of the plan tells."""
+    has_ram = bool(walks_in(dataset, dataset.episode_ids[:1]))
+    probed = [trial for _, trial in planned.values() if has_ram and trial.observe.num_swaps]
+    has_palette = bool(len(dataset.info.palette))
+    swapped = [
+        trial for trial in probed if has_palette and trial.model.conditioning != "none" and trial.model.colour != "grey"
+    ]
+    for option, figure in _asked(config):
+        if figure in PROBE_FIGURES and not probed:
+            raise LapaError(f"--{option} {figure}: no training tells it; it needs RAM and observe.num_swaps above 0.")
+        if figure in SWAP_FIGURES and not swapped:
+            raise LapaError(
+                f"--{option} {figure}: no training tells it; it needs RAM, a palette, model.conditioning, colours and "
+                "observe.num_swaps above 0."
+            )
 
 
 def _check_speed(config: SweepConfig, option: str) -> None:

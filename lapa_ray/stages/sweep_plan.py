@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -46,18 +46,29 @@ def plan(config: SweepConfig) -> dict[str, Planned]:
         for number, setting in enumerate(settings):
             name = f"{number:02d}_{slug(setting)}_seed_{seed}"
             planned[name] = setting, _trial_config(config, name, setting, seed)
+    _check_distinct([planned[name] for name in list(planned)[: len(settings)]])
     return planned
 
 
 def _check_space(config: SweepConfig) -> None:
-    """Raise `LapaError` for what would be settings that differ in nothing."""
+    """Raise `LapaError` for what no setting can decide."""
     named = [f"--space {path}" for path in config.space]
     named += [f"--variants {name}: {path}" for name, options in config.variants.items() for path in options]
     if fixed := next((where for where in named if where.endswith(NUM_WORKERS)), None):
         raise LapaError(f"{fixed}: each training of a sweep is one process without workers; leave it out.")
-    for path, values in config.space.items():
-        if twice := [value for number, value in enumerate(values) if value in values[:number]]:
-            raise LapaError(f"--space {path}: names {twice[0]} twice; seeds are given by --num_seeds.")
+
+
+def _check_distinct(of_one_seed: Sequence[Planned]) -> None:
+    """Raise `LapaError` for two settings that would train the same."""
+    seen: dict[str, Mapping[str, Any]] = {}
+    for setting, trial in of_one_seed:
+        trained = repr(trial.model_dump(exclude={"out", "wandb"}))
+        if trained in seen:
+            raise LapaError(
+                f"{dict(setting)} and {dict(seen[trained])} are the same training; leave one out (seeds are given by "
+                "--num_seeds)."
+            )
+        seen[trained] = setting
 
 
 def slug(setting: Mapping[str, Any]) -> str:

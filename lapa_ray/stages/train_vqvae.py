@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from lapa_ray.core.artefact import Artefact, Draft, open_artefact
-from lapa_ray.core.config import Device
-from lapa_ray.core.errors import LapaError, StoppedError
+from lapa_ray.core.errors import StoppedError
 from lapa_ray.core.stop import StopRequest, stop_on_signal
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.images import write_png
@@ -92,7 +91,8 @@ def _show(config: TrainVqvaeConfig, dataset: FrameDataset, parts: tuple[list[int
 
     `parts`: training and held-out episodes.
     """
-    device = _device_here(config.resources.device)
+    # Where there are workers Ray knows of the devices, and this process has none of them.
+    device = torch.device("cpu") if config.resources.num_workers else resolve_device(config.resources.device)
     model = read_vqvae(folder / BEST, config.model).to(device)
     palette, composite = PaletteRgb(dataset.info.palette, config.model.colour).to(device), config.pairs.composite
     write_png(folder / SHEET, SampleSheet(dataset, parts[1], composite).draw(model, palette))
@@ -102,11 +102,3 @@ def _show(config: TrainVqvaeConfig, dataset: FrameDataset, parts: tuple[list[int
     if findings.sheet is not None:
         write_png(folder / SWAP_SHEET, findings.sheet)
     return dict(findings.figures)
-
-
-def _device_here(name: Device) -> torch.device:
-    """Workers, which have ended by now, may have been on a machine with a device that this one has not."""
-    try:
-        return resolve_device(name)
-    except LapaError:
-        return torch.device("cpu")

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from torch.nn.functional import normalize
 
 from lapa_ray.models.quantizer import Quantizer, QuantizerConfig, code_entropy
+from lapa_ray.models.vqvae import VqvaeConfig
 
 
 def latents() -> torch.Tensor:
@@ -250,3 +251,21 @@ def test_codes_that_no_latent_is_near_leave_the_gradient_finite(levels, size):
     quantizer(latents)[2].backward()
     assert latents.grad.isfinite().all()
     assert latents.grad.any(), "still asked to spread"
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [
+        ({"kind": "simvq", "ema_decay": 0.9}, {"kind": "simvq"}),
+        ({"kind": "fsq", "commitment": 2.0, "diversity": 0.1}, {"kind": "fsq", "diversity": 0.1}),
+        ({"kind": "learnable", "ema_decay": 0.9, "revive_period_updates": 7}, {"kind": "learnable"}),
+        (
+            {"kind": "ema", "ema_decay": 0.9, "revive_below": 1.0},
+            {"kind": "ema", "ema_decay": 0.9, "revive_below": 1.0},
+        ),
+    ],
+)
+def test_an_artefact_of_a_version_that_let_idle_options_pass_is_read_without_them(told, left):
+    assert QuantizerConfig.recorded(QuantizerConfig().model_dump() | told) == QuantizerConfig(**left)
+    whole = VqvaeConfig().model_dump() | {"quantizer": told, "num_colours": 8}
+    assert VqvaeConfig.recorded(whole) == VqvaeConfig(quantizer=left)

@@ -10,10 +10,14 @@ import torch
 
 from lapa_ray.envs.entities import entities_of
 from lapa_ray.envs.ms_pacman import X, Y
+from lapa_ray.evaluation.sweep_results import SWAP_SHEET
+from lapa_ray.evaluation.sweep_uses import CELL_LEAKAGE, FOUND, LEAKAGE, MOVEMENT, PROBE_STEPS, RANDOM_SWAP, SWAP
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.stages import held_out_actions
-from lapa_ray.stages.held_out_actions import FOUND, LEAKAGE, MOVEMENT, RANDOM_SWAP, SWAP, HeldOutActions
+from lapa_ray.stages.held_out_actions import HeldOutActions
 from lapa_ray.stages.screen_codes import codes_of
+from lapa_ray.stages.train_vqvae import run
+from lapa_ray.stages.vqvae_config import TrainVqvaeConfig
 from tests.support.drawn_play import FLOOR, PALETTE, drawn
 from tests.support.made_ram import made_ram
 from tests.support.recordings import write_play
@@ -42,7 +46,7 @@ def ram_of(seed: int) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    plays = [(ram, drawn(ram)) for ram in map(ram_of, range(6))]
+    plays = [(ram, drawn(ram)) for ram in map(ram_of, range(8))]
     return write_play(tmp_path_factory.mktemp("walks") / "frames", plays, palette=PALETTE)
 
 
@@ -93,7 +97,7 @@ def sprite(dataset) -> np.ndarray:
 
 
 def actions(dataset, num_swaps: int = 40, colour="rgb") -> HeldOutActions:
-    parts = [0, 1, 2, 3], [4, 5]
+    parts = [0, 1, 2, 3], [4, 5, 6, 7]
     return HeldOutActions(dataset, parts, "last", PaletteRgb(dataset.info.palette, colour), num_swaps)
 
 
@@ -102,7 +106,8 @@ def test_codes_that_move_the_player_do_so_beside_any_frame_and_say_no_place(data
     assert found.figures[SWAP] == found.figures[FOUND] == 1
     assert found.figures[RANDOM_SWAP] < 0.6
     assert found.figures[MOVEMENT] > 0.95
-    assert found.figures[LEAKAGE] < 0.2
+    assert found.figures[LEAKAGE] < 0.2 < found.figures[CELL_LEAKAGE]
+    assert 400 < found.figures[PROBE_STEPS] <= 4 * (NUM_STATES - 1)
     rows, columns, _ = found.sheet.shape
     assert (rows, columns) == (4 * 210 + 3 * 4, 4 * 160 + 3 * 4), (
         "a row each way: A before and after, B before, decoded"
@@ -127,11 +132,11 @@ def test_only_pairs_that_are_asked_of_are_encoded(dataset, monkeypatch):
 
 def test_no_swaps_where_the_decoder_sees_no_frame_or_grey_alone_and_nothing_without_ram(dataset, tmp_path):
     blind = actions(dataset).findings(Walks(sprite(dataset), conditioning="none"))
-    assert set(blind.figures) == {LEAKAGE, MOVEMENT}
+    assert set(blind.figures) == {LEAKAGE, MOVEMENT, PROBE_STEPS, CELL_LEAKAGE}
     assert blind.sheet is None
     assert SWAP not in actions(dataset, colour="grey").findings(Walks(sprite(dataset))).figures
     play = ram_of(0), drawn(ram_of(0))
-    imported = write_play(tmp_path / "imported", [play] * 6, palette=PALETTE, unknown=("ram",))
+    imported = write_play(tmp_path / "imported", [play] * 8, palette=PALETTE, unknown=("ram",))
     assert dict(actions(imported).findings(Walks(sprite(dataset))).figures) == {}
 
 
@@ -141,3 +146,26 @@ def test_codes_of_chosen_steps_are_those_of_all_at_these_steps(dataset):
     assert whole.shape == (NUM_STATES - 1, 1)
     assert (codes_of(model, palette, composites, np.array([3, 100])) == whole[[3, 100]]).all()
     assert codes_of(model, palette, composites[:1]).shape == (0, 1)
+
+
+@pytest.mark.parametrize("output", ["tanh", "palette"])
+def test_a_training_ends_with_swaps_and_what_they_came_to(dataset, tmp_path, output):
+    classes = {"output": "palette", "num_colours": 8} if output == "palette" else {}
+    model = {"width": 2, "code_dim": 4, "patch": 4, "conditioning": "concat", "quantizer": {"codebook_size": 16}}
+    config = TrainVqvaeConfig(
+        frames=dataset.artefact.path,
+        out=tmp_path / "vqvae",
+        model=model | classes,
+        loss={"kind": "cross_entropy"} if classes else {},
+        training={"max_updates": 1, "batch_size": 4},
+        resources={"num_workers": 0, "device": "cpu"},
+        observe={"num_swaps": 5},
+    )
+    figures = run(config).manifest.figures
+    assert {SWAP, RANDOM_SWAP, FOUND, LEAKAGE, MOVEMENT} <= {name.removeprefix("val_") for name in figures}
+    assert (tmp_path / "vqvae" / SWAP_SHEET).read_bytes().startswith(b"\x89PNG")
+    without = config.model_copy(
+        update={"out": tmp_path / "without", "observe": config.observe.model_copy(update={"num_swaps": 0})}
+    )
+    assert f"val_{LEAKAGE}" not in run(without).manifest.figures
+    assert not (tmp_path / "without" / SWAP_SHEET).exists()

@@ -16,7 +16,7 @@ from lapa_ray.evaluation.sweep_results import Setting, SweepTrial
 from lapa_ray.stages import sweep_trials, train_vqvae, trials
 from lapa_ray.stages.sweep import agents_of, run
 from lapa_ray.stages.sweep_config import SweepConfig
-from lapa_ray.stages.sweep_figures import speed_of
+from lapa_ray.stages.sweep_figures import check_told, speed_of
 from lapa_ray.stages.sweep_outputs import best_yaml, write_table
 from lapa_ray.stages.sweep_plan import plan, slug
 from lapa_ray.stages.trials import TrialResources, TrialRun
@@ -74,7 +74,12 @@ def test_variants_differ_in_several_options_at_once_and_are_combined_with_the_sp
         ({"space": {"model.output": ["palette"]}}, "loss.kind: cross_entropy and model.output palette go together"),
         ({"space": {"resources.num_workers": [1, 2]}}, "--space resources.num_workers: each training of a sweep is"),
         ({"variants": {"one": {"resources.num_workers": 2}}}, "--variants one: resources.num_workers: each training"),
-        ({"space": {"model.width": [8, 16, 8]}}, "--space model.width: names 8 twice; seeds are given by --num_seeds"),
+        (
+            {"space": {"model.width": [8, 16, 8]}},
+            r"^\{'model.width': 8\} and \{'model.width': 8\} are the same training; leave one out",
+        ),
+        ({"variants": {"a": {}, "b": {"model.width": 64}}}, r"'b'\} and \{'variant': 'a'\} are the same training"),
+        ({"space": {"resources": [{"num_workers": 1}, {"num_workers": 2}]}}, "are the same training"),
         ({"seed": 2**31 - 1}, "--num_seeds 2: seeds beyond 2147483647"),
     ],
 )
@@ -116,10 +121,6 @@ def test_a_figure_by_a_wrong_name_is_refused_before_anything_is_trained(fields):
             "give --train.resources.throughput_period_updates at most half",
         ),
         ({"objective": "leakage_r2"}, "ASHA judges by validations, before it is told; add --asha.enabled false"),
-        (
-            {"constraints": ["leakage_r2 < 0.3"], "train": {"observe": {"num_swaps": 0}}},
-            "--constraints leakage_r2: needs --train.observe.num_swaps above 0",
-        ),
         ({"objective": "samples_per_s", "asha": {"enabled": False}}, "at most half of --train.training.max_updates"),
     ],
 )
@@ -150,6 +151,33 @@ def test_the_recall_of_a_sprite_that_no_validation_tells_is_refused(fields, told
     with pytest.raises(LapaError, match=told):
         run(config(frames=play.artefact.path, out=tmp_path / "sweep", **fields))
     assert not (tmp_path / "sweep").exists()
+
+
+TOLD = {"asha": {"enabled": False}, "train": {"model": {"conditioning": "concat"}}}
+BLIND, UNWATCHED = {"train": {"model": {"conditioning": "none"}}}, {"train": {"observe": {"num_swaps": 0}}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "unknown", "told"),
+    [
+        (BLIND | {"objective": "code_swap_agreement"}, (), "needs RAM, a palette, model.conditioning, colours and"),
+        (UNWATCHED | {"objective": "leakage_r2"}, (), "--objective leakage_r2: no training tells it; it needs RAM and"),
+        ({"constraints": ["movement_r2 > 0"]}, ("ram",), "--constraints movement_r2: no training tells it"),
+        ({"objective": "code_swap_found", "space": {"model.colour": ["grey"]}}, (), "no training tells it"),
+    ],
+)
+def test_a_figure_of_actions_that_no_training_tells_is_refused(fields, unknown, told, tmp_path):
+    play = write_play(tmp_path / "frames", [(ram_of(), drawn(ram_of()))] * 4, palette=NTSC, unknown=unknown)
+    with pytest.raises(LapaError, match=told):
+        run(config(frames=play.artefact.path, out=tmp_path / "sweep", **TOLD | fields))
+    assert not (tmp_path / "sweep").exists()
+
+
+@pytest.mark.parametrize("objective", ["code_swap_agreement", "leakage_r2"])
+def test_a_figure_of_actions_that_some_training_tells_is_not(objective, tmp_path):
+    play = write_play(tmp_path / "frames", [(ram_of(), drawn(ram_of()))] * 4, palette=NTSC)
+    given = config(frames=play.artefact.path, objective=objective, space={"model.conditioning": ["none", "film"]})
+    check_told(given, plan(given), play)
 
 
 def test_speed_is_the_median_of_the_rows_but_the_first():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from lapa_ray.core.errors import LapaError
+from lapa_ray.core.errors import IdentityMismatchError, LapaError, StoppedError
 from lapa_ray.core.metric_log import read_metrics
 from lapa_ray.core.stop import StopRequest
 from lapa_ray.envs.ms_pacman import EATEN, MAZE, PHASE
@@ -24,6 +24,9 @@ from lapa_ray.stages import train_vqvae
 from lapa_ray.stages.fit import run_fit
 from lapa_ray.stages.fit_checkpoints import LAST
 from lapa_ray.stages.fit_config import FitResources, TrainingConfig
+from lapa_ray.stages.sweep import begin
+from lapa_ray.stages.sweep_config import SweepConfig
+from lapa_ray.stages.sweep_plan import plan
 from lapa_ray.stages.train_vqvae import check_perceptual, run
 from lapa_ray.stages.vqvae_config import PairConfig, TrainVqvaeConfig
 from lapa_ray.stages.vqvae_task import VqvaeTask
@@ -207,6 +210,25 @@ def test_what_a_loss_cannot_look_through_is_refused_before_anything_is_written(p
         with pytest.raises(LapaError, match=told):
             check_perceptual(config_of(play, tmp_path / "vqvae", 1, loss=fields))
     check_perceptual(config_of(play, tmp_path / "vqvae", 1, loss=nowhere | {"vgg_weight": 0.0}))
+
+
+def test_other_weights_of_vgg_make_another_training_and_another_sweep(play, tmp_path, distances):
+    loss, agent = distances
+    stop = StopRequest()
+    stop.set()
+    begun = config_of(play, tmp_path / "vqvae", 2, loss=loss)
+    with pytest.raises(StoppedError):
+        train_vqvae.train(begun, stop)
+    swept = SweepConfig(out=tmp_path / "sweep", frames=play.artefact.path, num_seeds=1, train={"loss": loss})
+    draft = begin(swept, plan(swept), play)
+    assert draft.run.parents["agent"].identity == agent.identity
+    draft.pause()
+    torch.save({name: value + 1 for name, value in torch.load(loss["vgg_weights"]).items()}, loss["vgg_weights"])
+    with pytest.raises(IdentityMismatchError, match=r"loss\.vgg_weights \(SHA-256\): "):
+        run(begun.model_copy(update={"resume": True}))
+    again = swept.model_copy(update={"resume": True})
+    with pytest.raises(IdentityMismatchError, match=r"vgg_weights \(SHA-256\): "):
+        begin(again, plan(again), play)
 
 
 NUM_DRAWN = 48
