@@ -87,7 +87,10 @@ def test_a_training_that_looks_at_some_places_resumes_to_the_same_weights(play, 
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("fields", [{"output": "tanh"}, {"shrink": 2}])
+RGB = {"output": "tanh", "num_colours": 16}
+
+
+@pytest.mark.parametrize("fields", [RGB, {"shrink": 2}])
 def test_some_places_alone_need_classes_at_full_size(play, tmp_path, fields):
     config = config_of(play, tmp_path / "vqvae").model_dump()
     config["model"] |= fields
@@ -98,7 +101,7 @@ def test_some_places_alone_need_classes_at_full_size(play, tmp_path, fields):
 
 def test_the_expected_colour_needs_classes(play, tmp_path):
     config = config_of(play, tmp_path / "vqvae").model_dump()
-    config["model"] |= {"output": "tanh"}
+    config["model"] |= RGB
     config["loss"] = {"expected_colour_weight": 2.0}
     with pytest.raises(ValidationError, match=r"loss\.expected_colour_weight: needs model\.output palette"):
         TrainVqvaeConfig.model_validate(config)
