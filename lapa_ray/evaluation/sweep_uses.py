@@ -61,8 +61,8 @@ def _actions(settings: Sequence[Setting]) -> str:
 
 
 def _by_delta(settings: Sequence[Setting]) -> str:
-    """Without swaps: a decoder that sees nothing of frame t loses as much where nothing moves, so that counts against
-    it; and so does what random codes do that stillness good.
+    """Without swaps: what random codes cost where nothing moves counts against the codes, for they bring more than what
+    moves; and so does what random codes do that stillness good.
     """
     if not settings:
         return ""
