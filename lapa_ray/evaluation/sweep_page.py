@@ -192,15 +192,14 @@ def _scatter(trials: Sequence[SweepTrial], settings: Sequence[Setting], axes: tu
     if not settings[0].values:
         return None
     option = next(iter(settings[0].values))
-    groups = []
+    groups = []  # of all values, so that each keeps its colour in every chart
     for value in dict.fromkeys(str(setting.values[option]) for setting in settings):
         chosen = [
             trial.figures for trial in trials if str(trial.setting[option]) == value and set(axes) <= set(trial.figures)
         ]
-        if chosen:
-            x, y = ([_shown(name, figures[name]) for figures in chosen] for name in axes)
-            groups.append((f"{option.rpartition('.')[2]} {value}", x, y))
-    if not groups:
+        x, y = ([_shown(name, figures[name]) for figures in chosen] for name in axes)
+        groups.append((f"{option.rpartition('.')[2]} {value}", x, y))
+    if not any(x for _, x, _ in groups):
         return None
     return Markup(
         scatter_chart(

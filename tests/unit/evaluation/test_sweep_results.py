@@ -134,6 +134,8 @@ def test_the_page_sets_tokens_beside_actions():
     ) in html
     assert '<td class="num">87.5</td>' in html
     assert html.count("<svg") == 5
+    legends = [len(re.findall(rf">\s*code_dim {size}\s*<", html)) for size in (64, 32)]
+    assert legends[0] == legends[1] == 4, "a colour of its own in every chart, though 64 has no swaps"
     assert 'id="uses"' not in render_sweep(SweepResults.of(TRIALS, "perplexity", "max"), {}, "today", {})
 
 
