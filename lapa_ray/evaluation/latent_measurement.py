@@ -25,8 +25,8 @@ from lapa_ray.evaluation.events import events_of, possible_steps
 from lapa_ray.evaluation.figures import FigureGroup
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
 from lapa_ray.evaluation.reconstruction import Decoder
-from lapa_ray.evaluation.rollouts import spread
-from lapa_ray.evaluation.walks import Walk, entities_in, known_steps
+from lapa_ray.evaluation.rollouts import evenly, spread
+from lapa_ray.evaluation.walks import Walk, entities_in, known_steps, walks_in
 
 PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS = 32, 6000, 3000
 """The probe is fitted on so many training episodes at most, so many of their steps, and asked of so many held out."""
@@ -167,9 +167,7 @@ class LatentMeasurement:
     def _training_steps(self, training: list[int], codes: CodeDataset) -> list[ProbeEpisode]:
         if not self._walks:
             return []
-        chosen = np.unique(np.linspace(0, len(training) - 1, PROBE_EPISODES).round().astype(int))
-        read = {training[index]: entities_in(self._frames, training[index]) for index in chosen.tolist()}
-        walks = {episode: Walk.of(entities) for episode, entities in read.items() if entities is not None}
+        walks = walks_in(self._frames, evenly(training, PROBE_EPISODES))
         return [
             ProbeEpisode.of(episode, codes.episode(episode).codes[part], walks[episode], part)
             for episode, part in known_steps(walks, PROBE_STEPS).items()

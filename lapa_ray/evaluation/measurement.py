@@ -38,6 +38,7 @@ from lapa_ray.evaluation.rollouts import (
     OpenLoopMeter,
     TeacherForcedMeter,
     decoded_film,
+    evenly,
     possible_starts,
     spread,
 )
@@ -209,10 +210,9 @@ class Measurement:
         return statistics
 
     def _median_frame(self, training: list[int]) -> NDArray[np.uint8]:
-        chosen = np.unique(np.linspace(0, len(training) - 1, MEDIAN_EPISODES).round().astype(int))
-        pictures = []
-        for index in chosen:
-            composites = self._frames.composites(training[index], self._composite)
+        chosen, pictures = evenly(training, MEDIAN_EPISODES), []
+        for episode_id in chosen:
+            composites = self._frames.composites(episode_id, self._composite)
             every = max(1, len(composites) * len(chosen) // MEDIAN_FRAMES)
             pictures.append(composites[::every])
         return median_frame(np.concatenate(pictures), self._palette)

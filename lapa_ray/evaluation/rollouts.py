@@ -8,7 +8,7 @@ Knows the world model and the decoder as functions alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +118,12 @@ def decoded_film(decode: Decoder, codes: Codes, frame: Tensor) -> Iterator[Tenso
 def possible_starts(num_steps: int, horizon: int) -> NDArray[np.int64]:
     """Steps of an episode of `num_steps` at which a rollout of `horizon` steps can start; empty if it is too short."""
     return np.arange(1, num_steps - horizon + 1)
+
+
+def evenly(episode_ids: Sequence[int], count: int) -> list[int]:
+    """At most `count` of the episodes, evenly spaced."""
+    chosen = np.unique(np.linspace(0, len(episode_ids) - 1, count).round().astype(int))
+    return [episode_ids[index] for index in chosen.tolist()]
 
 
 def spread(lengths: dict[int, int], limit: int) -> dict[int, NDArray[np.int64]]:

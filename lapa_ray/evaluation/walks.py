@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -38,6 +38,12 @@ def entities_in(frames: FrameDataset, episode_id: int) -> Entities | None:
     """What RAM tells of an episode; None where it is not recorded, or nobody has read this game's."""
     entity_map, ram = entity_map_of(frames.info.game), frames.steps(episode_id).ram
     return None if entity_map is None or ram is None else entity_map.read(ram)
+
+
+def walks_in(dataset: FrameDataset, episodes: Sequence[int]) -> dict[int, Walk]:
+    """Where the player is in those of the episodes that tell."""
+    read = {episode: entities_in(dataset, episode) for episode in episodes}
+    return {episode: Walk.of(entities) for episode, entities in read.items() if entities is not None}
 
 
 def known_steps(walks: Mapping[int, Walk], limit: int) -> dict[int, NDArray[np.int64]]:

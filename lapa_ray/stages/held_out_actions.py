@@ -20,9 +20,10 @@ from lapa_ray.evaluation.figures import Figure
 from lapa_ray.evaluation.images import Rgb, contact_sheet
 from lapa_ray.evaluation.latent_measurement import PROBE_EPISODES, PROBE_STEPS, PROBED_STEPS
 from lapa_ray.evaluation.leakage import ProbeEpisode, leakage_figures
+from lapa_ray.evaluation.rollouts import evenly
 from lapa_ray.evaluation.sweep_uses import CELL_LEAKAGE, FOUND, LEAKAGE, MOVEMENT, RANDOM_SWAP, SWAP
 from lapa_ray.evaluation.sweep_uses import PROBE_STEPS as PROBE_STEPS_FIGURE
-from lapa_ray.evaluation.walks import Walk, entities_in, known_steps
+from lapa_ray.evaluation.walks import Walk, entities_in, known_steps, walks_in
 from lapa_ray.models.colour import PaletteRgb
 from lapa_ray.models.vqvae import Vqvae
 from lapa_ray.stages.screen_codes import codes_of
@@ -55,10 +56,9 @@ class HeldOutActions:
     ) -> None:
         """`parts`: training and held-out episodes; `palette`: to what the model sees, on its device."""
         training, held_out = parts
-        few = np.unique(np.linspace(0, len(training) - 1, PROBE_EPISODES).round().astype(int))
         self._dataset, self._composite, self._palette = dataset, composite, palette
         self._walks = walks_in(dataset, held_out)
-        self._training = walks_in(dataset, [training[index] for index in few.tolist()])
+        self._training = walks_in(dataset, evenly(training, PROBE_EPISODES))
         self._swaps = choose_swaps(self._walks, num_swaps, seed=0)
 
     def findings(self, model: Vqvae) -> Findings:
@@ -132,12 +132,6 @@ class HeldOutActions:
         pair = np.empty((2, *self._dataset.info.screen_shape), dtype=np.uint8)
         self._dataset.decoder(self._composite).decode(episode, step, pair)
         return to_rgb(pair, self._dataset.info.palette)
-
-
-def walks_in(dataset: FrameDataset, episodes: Sequence[int]) -> dict[int, Walk]:
-    """Where the player is in those of the episodes that tell."""
-    read = {episode: entities_in(dataset, episode) for episode in episodes}
-    return {episode: Walk.of(entities) for episode, entities in read.items() if entities is not None}
 
 
 def _probe_figures(told: Sequence[Figure]) -> dict[str, float | None]:

@@ -14,7 +14,8 @@ from lapa_ray.core.errors import LapaError
 from lapa_ray.dataset.reader import FrameDataset
 from lapa_ray.evaluation.sprite_recall import RECALL
 from lapa_ray.evaluation.sweep_results import Constraint
-from lapa_ray.stages.held_out_actions import PROBE_FIGURES, SWAP_FIGURES, walks_in
+from lapa_ray.evaluation.walks import walks_in
+from lapa_ray.stages.held_out_actions import PROBE_FIGURES, SWAP_FIGURES
 from lapa_ray.stages.held_out_sprites import recalls_of
 from lapa_ray.stages.sweep_config import SweepConfig
 from lapa_ray.stages.sweep_plan import Planned
